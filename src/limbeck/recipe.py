@@ -1,0 +1,307 @@
+"""What a run is: closed, frozen records read from TOML, resolved to JSON. Nothing here imports torch or does work."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from limbeck.errors import InputError
+
+__all__ = ["Recipe", "parse_recipe", "read_recipe", "recipe_schema"]
+
+
+class Section(BaseModel):
+    """A closed, frozen table of a recipe: an unknown key is an error, a field never changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class Data(Section):
+    """`[data]`: where the pictures come from and how they are split."""
+
+    name: str = Field("folder", description="digits, folder, table, cifar10, cifar100, tiny_imagenet, imagenet, hub, or package.module:name")
+    path: str | None = Field(None, description="folder, table file (train) or hub name")
+    validation_path: str | None = Field(None, description="table file of the validation split")
+    test_path: str | None = Field(None, description="table file of the test split")
+    image_column: str = Field("image", description="column of a table that holds a path or encoded bytes")
+    label_column: str = Field("label", description="column of a table that holds a class name or index")
+    group_by: str | None = Field(None, description="column whose values (a product, a person) never cross splits")
+    unlabelled: str | None = Field(None, description="folder of unlabelled pictures that join distillation")
+    image_size: int | tuple[int, int] | None = Field(None, description="pixels (side, or height and width); None = looked up from the data")
+    fit: Literal["crop", "squash", "pad"] = Field("crop", description="how a picture of another shape becomes image_size")
+    validation: float = Field(0.1, ge=0, lt=1, description="share of the training pictures held out for selection; 0 = train on all, take the last epoch")
+    test: float = Field(0.2, gt=0, lt=1, description="share held out for test where the data has no test split")
+    limit: int | None = Field(None, ge=1, description="use only so many training pictures, stratified")
+    sampling: Literal["natural", "balanced"] = "natural"
+    class_weights: Literal["none", "balanced"] = "none"
+    workers: int = Field(0, ge=0, description="processes that read and augment; the batches are the same for any number")
+    options: dict[str, Any] = Field(default_factory=dict, description="further options of the reader")
+
+
+class Augment(Section):
+    """`[augment]`: random changes of training pictures, each a pure function of (seed, view, index)."""
+
+    crop: Literal["none", "shift", "resized"] = Field("shift", description="shift = pad by padding and crop back; resized = random resized crop")
+    padding: float = Field(0.125, ge=0, le=0.5, description="share of the side, for crop = shift")
+    scale: tuple[float, float] = Field((0.35, 1.0), description="area range, for crop = resized")
+    flip: bool = Field(True, description="horizontal")
+    rand_augment: tuple[int, int] | None = Field(None, description="operations and magnitude of RandAugment")
+    erase: float = Field(0.0, ge=0, le=1, description="probability of random erasing")
+    mixup: float = Field(0.0, ge=0, description="alpha; 0 = off")
+    cutmix: float = Field(0.0, ge=0, description="alpha; 0 = off")
+
+
+class Train(Section):
+    """`[train]` and `[teacher.train]`: one training run."""
+
+    epochs: int = Field(30, ge=1)
+    batch_size: int | Literal["auto"] = Field(64, description="or auto: the largest power of two that fits the device")
+    optimizer: Literal["sgd", "adamw", "rmsprop_tf"] = "sgd"
+    learning_rate: float = Field(0.05, gt=0, description="peak, at the batch size given")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(5e-4, ge=0)
+    decay_norm_and_bias: bool = Field(False, description="whether weight decay reaches norm layers and biases")
+    layer_decay: float = Field(1.0, gt=0, le=1, description="factor on the rate per layer group, from the head down")
+    schedule: Literal["cosine", "step", "exponential", "constant"] = "cosine"
+    milestones: tuple[float, ...] = Field((), description="epochs after which schedule = step multiplies by gamma")
+    gamma: float = Field(0.1, gt=0, le=1)
+    decay_epochs: float = Field(2.4, gt=0, description="for schedule = exponential: every so many epochs, times gamma")
+    warmup_epochs: float = Field(1.0, ge=0)
+    final_rate: float = Field(0.0, ge=0, description="share of the peak that the cosine ends at")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the weight average that is evaluated and kept; 0 = off")
+    clip_norm: float | None = Field(None, gt=0, description="per learner")
+    accumulate: int = Field(1, ge=1, description="batches per optimizer step")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool = False
+    channels_last: bool = True
+    device: str = Field("auto", description="auto, cpu, cuda, mps")
+    threads: int | None = Field(None, ge=1, description="CPU threads; stored with the run, another count gives other bits")
+    checkpoint_seconds: float = Field(60, gt=0)
+
+
+class Model(Section):
+    """A network by name."""
+
+    model: str = Field(description="one of `limbeck show models`, timm:NAME, torchvision:NAME, or package.module:name")
+    pretrained: bool | str = Field(False, description="true, timm:NAME, torchvision:NAME or a path")
+    width_multiplier: float = Field(1.0, gt=0)
+    input_size: int | tuple[int, int] | None = Field(None, description="the network's own resolution; None = the pictures'")
+    small_images: bool | None = Field(None, description="stem without stride for pictures of about 32 pixels; None = by input size")
+    dropout: float | None = Field(None, ge=0, lt=1)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Teacher(Model):
+    """`[teacher]`: the network that teaches, with its own training."""
+
+    weights: str | None = Field(None, description="path of trained weights; the teacher is then not trained")
+    train: Train = Field(default_factory=Train)
+
+
+class Budget(Section):
+    """`[budget]`: what the result may cost, on which device."""
+
+    target: str = Field("onnxruntime,threads=1", description="where the result must run: see `limbeck show targets`")
+    max_latency_ms: float | None = Field(None, gt=0)
+    statistic: Literal["median", "p90"] = "median"
+    max_params: int | None = Field(None, gt=0)
+    max_macs: int | None = Field(None, gt=0)
+    max_size_bytes: int | None = Field(None, gt=0)
+
+
+class Proxy(Section):
+    """`[search.proxy]`: the short training that ranks candidates."""
+
+    epochs: int = Field(3, ge=1)
+    limit: int | None = Field(None, ge=1, description="training pictures used; None = all")
+    learning_rate: float | None = Field(None, gt=0, description="None = the student's")
+
+
+class Search(Section):
+    """`[search]`: choose the student's architecture under the budget."""
+
+    space: str = Field("mobilenet_blocks", description="or package.module:name")
+    options: dict[str, Any] = Field(default_factory=dict, description="of the space, such as input_sizes or widths")
+    sampler: Literal["tpe", "random"] = "tpe"
+    trials: int = Field(16, ge=1, description="candidates that are scored or rejected after timing")
+    batch: int = Field(4, ge=1, description="candidates timed together, before they are trained")
+    workers: int = Field(1, ge=1, description="training processes under the one driver")
+    inherit: bool = Field(True, description="crop a trained or pretrained seed's weights where one exists")
+    seed_weights: str | None = Field(None, description="run folder or weights of a trained seed network")
+    storage: str | None = Field(None, description="Optuna storage URL; None = a file in the run folder")
+    proxy: Proxy = Field(default_factory=Proxy)
+
+
+class TermRecipe(Section):
+    """`[[distill.terms]]`: one edge of a distillation graph written by hand."""
+
+    loss: str
+    student: str = Field("student", description="an address: source, source/stage or source/exit")
+    teacher: str | tuple[str, ...] | None = Field("teacher", description="an address; several for several inputs")
+    name: str | None = None
+    weight: float = 1.0
+    schedule: Literal["constant", "linear_up", "linear_down", "cosine_up", "cosine_down"] = "constant"
+    warmup: float = Field(0.0, ge=0, le=1, description="share of training over which the weight rises from 0")
+    options: dict[str, Any] = Field(default_factory=dict, description="the loss's keyword arguments")
+
+
+class Distill(Section):
+    """`[distill]`: how the student learns. Trained for as long as `[train]` says."""
+
+    method: str | None = Field("nkd", description="see `limbeck show methods`; None with terms written by hand")
+    options: dict[str, Any] = Field(default_factory=dict)
+    terms: tuple[TermRecipe, ...] = ()
+    epochs: int | None = Field(None, ge=1, description="None = train.epochs")
+
+
+class Calibrate(Section):
+    """`[calibrate]`: confidence calibration on validation."""
+
+    method: Literal["temperature", "none"] = "temperature"
+    bins: int = Field(15, ge=2)
+
+
+class Export(Section):
+    """`[export]`: the files that are handed over."""
+
+    preprocess: Literal["uint8", "float32"] = Field("uint8", description="uint8: picture in, normalisation in the graph")
+    int8: Literal["try", "require", "off"] = Field("try", description="try: withheld and marked when it fails its gate; require: then exit 3")
+    calibration_pictures: int = Field(256, ge=8, description="training pictures for int8 ranges")
+    tolerance: float = Field(1e-3, gt=0, description="fp32 gate: largest difference of probabilities")
+    max_int8_drop: float = Field(0.01, ge=0, description="int8 gate: largest loss of the primary metric that is tolerated")
+
+
+class Measure(Section):
+    """`[measure]`: how the exported files are timed on the budget's target and on further ones."""
+
+    targets: tuple[str, ...] = Field((), description="beside budget.target")
+    warmup: int = Field(30, ge=0)
+    runs: int = Field(300, ge=20)
+
+
+class Baselines(Section):
+    """`[baselines]`: the honest comparisons that are part of a run."""
+
+    plain: bool = Field(True, description="the same student, trained as long without distillation")
+    off_the_shelf: str | None = Field(None, description="a ready pretrained network (timm:NAME ...), fine-tuned as long; auto = the best within the budget")
+
+
+class Recipe(Section):
+    """A whole run. Every field is a value that is read as written: no inheritance, no interpolation."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    task: str = "classification"
+    seed: int = Field(0, ge=0)
+    data: Data = Field(default_factory=Data)
+    augment: Augment = Field(default_factory=Augment)
+    student: Model
+    teacher: Teacher | None = None
+    train: Train = Field(default_factory=Train)
+    budget: Budget = Field(default_factory=Budget)
+    search: Search | None = None
+    distill: Distill | None = None
+    calibrate: Calibrate = Field(default_factory=Calibrate)
+    export: Export = Field(default_factory=Export)
+    measure: Measure = Field(default_factory=Measure)
+    baselines: Baselines = Field(default_factory=Baselines)
+
+    @model_validator(mode="after")
+    def _terms_or_method(self) -> Recipe:
+        if self.distill and self.distill.terms and self.distill.method:
+            raise ValueError("distill: give method or terms, not both (set method = \"\" is not needed: leave it out)")
+        return self
+
+    def resolved(self) -> dict[str, Any]:
+        """Every field with its effective value, as JSON-like data."""
+        return self.model_dump(mode="json")
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON schema of a recipe (`limbeck show schema`)."""
+    return Recipe.model_json_schema()
+
+
+def read_recipe(path: str | Path, *, changes: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe from TOML, or a resolved one from JSON, and apply `section.field = value` changes.
+
+    Raises:
+        InputError: the file is missing, is not TOML/JSON, or holds an unknown key or a value of the wrong type.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot read the recipe ({getattr(error, 'strerror', None) or error})") from error
+    try:
+        tree = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
+    return parse_recipe(tree, where=str(path), changes=changes, default_name=path.stem)
+
+
+def parse_recipe(
+    tree: dict[str, Any], *, where: str, changes: dict[str, Any] | None = None, default_name: str | None = None
+) -> Recipe:
+    """Check a tree of plain values against the closed recipe records.
+
+    Raises:
+        InputError: one line per first wrong field: where, the value, what was expected, the nearest valid name.
+    """
+    if default_name and "name" not in tree:
+        tree = {**tree, "name": default_name}
+    for dotted, value in (changes or {}).items():
+        tree = _changed(tree, dotted.split("."), value, where=f"--set {dotted}")
+    if isinstance(tree.get("distill"), dict) and tree["distill"].get("terms") and "method" not in tree["distill"]:
+        tree = {**tree, "distill": {**tree["distill"], "method": None}}
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(f"{where}: {_explain(error)}") from None
+
+
+def _changed(tree: dict[str, Any], keys: list[str], value: Any, *, where: str) -> dict[str, Any]:
+    head, *rest = keys
+    if not rest:
+        return {**tree, head: value}
+    inner = tree.get(head) or {}
+    if not isinstance(inner, dict):
+        raise InputError(f"{where}: '{head}' is a value, not a section")
+    return {**tree, head: _changed(inner, rest, value, where=where)}
+
+
+def _explain(error: ValidationError) -> str:
+    problems = error.errors()
+    problem = problems[0]
+    place = ".".join(str(part) for part in problem["loc"] if not (isinstance(part, str) and ("[" in part or "-" in part)))
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(problem["loc"][:-1])
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
+        text = f"{place}: no such field" + (f"; did you mean '{near[0]}'?" if near else f" (known: {', '.join(known)})")
+    elif problem["type"] == "missing":
+        text = f"{place}: missing"
+    elif problem["type"] == "value_error":
+        text = (place + ": " if place else "") + problem["msg"].removeprefix("Value error, ")
+    else:
+        text = f"{place} = {json.dumps(problem['input'], default=str)}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+    return text + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the section at `location`, for the nearest-name hint."""
+    section: type[BaseModel] = Recipe
+    for part in location:
+        if isinstance(part, int) or part not in section.model_fields:
+            continue
+        annotation = section.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if nested:
+            section = nested[0]
+    return sorted(section.model_fields)
