@@ -1,0 +1,49 @@
+# Every target makes its own environment when it is missing: `make quickstart` is all a new machine needs.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: quickstart test test-all check format bench docs browser wheel clean
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Limbeck needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+quickstart: $(READY)  ## the whole pipeline in miniature on real handwriting
+	$(BIN)/limbeck quickstart
+
+test: $(READY)  ## the suite, under ten minutes on two cores
+	$(BIN)/python -m pytest
+
+test-all: $(READY)  ## also the tests marked slow
+	$(BIN)/python -m pytest -m 'slow or not slow'
+
+check: $(READY)  ## format, lint, types, import order
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## ratios measured in one run each; nothing else should be running
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: $(READY)  ## the names that docs quote, from the code itself
+	$(BIN)/python -m limbeck.cli show losses methods models tasks data targets recipes > /dev/null
+	$(BIN)/python docs/check.py
+
+wheel: $(READY)
+	$(BIN)/python -m build --wheel
+
+browser:  ## headless Chromium, for the test of the report page
+	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
