@@ -39,6 +39,7 @@ class Data(Section):
     limit: int | None = Field(None, ge=1, description="use only so many training pictures, stratified")
     sampling: Literal["natural", "balanced"] = "natural"
     class_weights: Literal["none", "balanced"] = "none"
+    seed: int = Field(0, ge=0, description="of the split; apart from the run's seed, so that seeds are compared on the same pictures")
     workers: int = Field(0, ge=0, description="processes that read and augment; the batches are the same for any number")
     options: dict[str, Any] = Field(default_factory=dict, description="further options of the reader")
 
@@ -102,6 +103,7 @@ class Teacher(Model):
     """`[teacher]`: the network that teaches, with its own training."""
 
     weights: str | None = Field(None, description="path of trained weights; the teacher is then not trained")
+    seed: int = Field(0, ge=0, description="of its training; apart from the run's seed, so that one teacher serves all seeds")
     train: Train = Field(default_factory=Train)
 
 
@@ -135,6 +137,7 @@ class Search(Section):
     workers: int = Field(1, ge=1, description="training processes under the one driver")
     inherit: bool = Field(True, description="crop a trained or pretrained seed's weights where one exists")
     seed_weights: str | None = Field(None, description="run folder or weights of a trained seed network")
+    seed: int = Field(0, ge=0, description="of the sampler and the proxy trainings")
     storage: str | None = Field(None, description="Optuna storage URL; None = a file in the run folder")
     proxy: Proxy = Field(default_factory=Proxy)
 
@@ -215,7 +218,9 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _terms_or_method(self) -> Recipe:
         if self.distill and self.distill.terms and self.distill.method:
-            raise ValueError("distill: give method or terms, not both (set method = \"\" is not needed: leave it out)")
+            raise ValueError("distill: give method or terms, not both")
+        if self.distill and not self.distill.terms and not self.distill.method:
+            raise ValueError("distill: give a method (see `limbeck show methods`) or [[distill.terms]]")
         return self
 
     def resolved(self) -> dict[str, Any]:

@@ -1,0 +1,287 @@
+"""The verbs a user types. Arguments in, calls of the pipeline out; torch is imported only by the verb that needs it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from limbeck.errors import InputError, LimbeckError, unknown_name
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="limbeck",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="From a data set and a latency budget on a device to a compact network: accurate, calibrated, proven there.",
+)
+
+STAGES = ("train", "search", "distill", "calibrate", "export", "measure")
+SHOWN = ("losses", "methods", "models", "tasks", "data", "targets", "spaces", "recipes", "schema")
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="a TOML file, a shipped recipe's name, or a run folder")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="run folder; default runs/<recipe name>")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="change a field of the recipe; repeatable")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout, nothing else")]
+TargetOption = Annotated[str, typer.Option("--target", help="where it must run; see `limbeck show targets`")]
+
+
+@app.callback()
+def limbeck(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+    version: Annotated[bool, typer.Option("--version", help="print the version and stop", is_eager=True)] = False,
+) -> None:
+    """Options of every verb."""
+    if version:
+        from limbeck import __version__
+
+        print(__version__)
+        raise typer.Exit
+    context.obj = {"debug": debug}
+
+
+@app.command()
+def quickstart(out: OutOption = None, changes: SetOption = None, as_json: JsonOption = False) -> None:
+    """Run the whole pipeline in miniature on real handwriting: offline, minutes on two cores."""
+    _run("quickstart", out, changes, as_json=as_json)
+
+
+@app.command()
+def new(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="folder of pictures, a table, or a data set's name")],
+    target: TargetOption = "onnxruntime,threads=1",
+    max_latency_ms: Annotated[float | None, typer.Option(help="latency budget on the target, median at batch 1")] = None,
+    hours: Annotated[float | None, typer.Option(help="time to spend here; picks teacher, resolution, epochs and trials")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="recipe to write; default <name>.toml")] = None,
+) -> None:
+    """Look at the data and write a recipe for it."""
+    from limbeck.pipeline.new import write_new_recipe
+
+    path = write_new_recipe(data, target=target, max_latency_ms=max_latency_ms, hours=hours, output=output)
+    print(path)
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE|FOLDER", help="a recipe, a run folder, or a bare folder of pictures")],
+    out: OutOption = None,
+    changes: SetOption = None,
+    seeds: Annotated[str | None, typer.Option(help="such as 0,1,2: run each, report mean, spread and a paired test")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="time a few steps and print steps, hours and disk; run nothing")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run every stage the recipe names; finished stages are not redone."""
+    if plan:
+        from limbeck.pipeline.plan import plan_run
+
+        _quiet(as_json)
+        tree = plan_run(_recipe_for(recipe, changes)[0])
+        print(json.dumps(tree, indent=2) if as_json else _plan_text(tree))
+        return
+    _run(recipe, out, changes, as_json=as_json, seeds=_seeds(seeds))
+
+
+def _stage_command(stage: str) -> None:
+    def command(recipe: RecipeArgument, out: OutOption = None, changes: SetOption = None, as_json: JsonOption = False) -> None:
+        _run(recipe, out, changes, as_json=as_json, until=stage)
+
+    command.__doc__ = f"Run the stages up to `{stage}`."
+    app.command(name=stage)(command)
+
+
+for _stage in STAGES[:-1]:
+    _stage_command(_stage)
+
+
+@app.command()
+def measure(
+    thing: Annotated[str, typer.Argument(metavar="RECIPE|FILE|MODEL", help="a recipe, model.onnx, or a model's name")],
+    target: TargetOption = "onnxruntime,threads=1",
+    runs: Annotated[int, typer.Option(help="timed calls", min=20)] = 300,
+    size: Annotated[int, typer.Option(help="picture side for a model's name", min=1)] = 224,
+    out: OutOption = None,
+    changes: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Time an artifact (also one that we did not make), a model by name, or a recipe's exports, on the target."""
+    from limbeck.pipeline.start import list_recipes
+
+    if Path(thing).suffix in (".toml", ".json") or (Path(thing).is_dir()) or thing in list_recipes():
+        _run(thing, out, changes, as_json=as_json, until="measure")
+        return
+    from limbeck.pipeline.use import measure_anything
+
+    _quiet(as_json)
+    record = measure_anything(thing, target=target, runs=runs, size=size)
+    if as_json:
+        print(json.dumps(record, indent=2))
+        return
+    latency = record["latency_ms"]
+    memory = record["peak_memory_bytes"]
+    print(f"{record['artifact']} on {record['device']} ({record['runtime']} {record['runtime_version']}, {record['threads']} threads)")
+    print(f"median {latency['median']:.3g} ms, p90 {latency['p90']:.3g} ms, IQR {latency['iqr']:.2g} ms, n = {latency['n']}")
+    print(f"file {record['size_bytes'] / 1e6:.2f} MB" + (f", peak memory {memory / 1e6:.1f} MB" if memory else ""))
+    if not record["steady"]:
+        print(f"not steady: the last third ran at {record['drift']:.2f} x the first; measure again on an idle device")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="RUN|MODEL.onnx")],
+    data: Annotated[str, typer.Option("--data", help="folder with one sub-folder per class, a table, or a data set's name")],
+    target: TargetOption = "onnxruntime",
+    as_json: JsonOption = False,
+) -> None:
+    """Accuracy and calibration of an exported model on other data."""
+    from limbeck.pipeline.use import evaluate_model
+
+    _quiet(as_json)
+    figures = evaluate_model(model, data, target=target)
+    print(json.dumps(figures, indent=2) if as_json else "\n".join(f"{k:>16}  {v:.4f}" if isinstance(v, float) else f"{k:>16}  {v}" for k, v in figures.items()))
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(metavar="RUN|MODEL.onnx")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="pictures, or folders of them")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV to write; default stdout")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Classify pictures with an exported model: label, confidence and all probabilities."""
+    from limbeck.pipeline.predict import predict_files
+
+    rows = predict_files(model, files, output=None if as_json else output)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="one run, or several to set side by side")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="page to write")] = None,
+) -> None:
+    """Write the report page again, or one page of several runs side by side."""
+    from limbeck.pipeline.report import report_runs
+
+    print(report_runs(runs, output=output))
+
+
+@app.command()
+def show(
+    what: Annotated[list[str], typer.Argument(metavar="WHAT", help=", ".join(SHOWN))],
+    as_json: JsonOption = False,
+) -> None:
+    """List what there is, with one line each."""
+    from limbeck.pipeline.show import show_table
+
+    for name in what:
+        if name not in SHOWN:
+            raise unknown_name("list", name, SHOWN, where="show")
+        table = show_table(name)
+        if as_json or name == "schema":
+            print(json.dumps(table, indent=2))
+            continue
+        width = max((len(key) for key in table), default=0)
+        for key, line in table.items():
+            print(f"{key:<{width}}  {line}".rstrip())
+
+
+def main() -> None:
+    """Entry point: one line per error, and the exit codes 2 (bad input), 3 (a gate failed), 75 (stopped, resumable)."""
+    debug = "--debug" in sys.argv
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+    except LimbeckError as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on where it was", 75)
+    except BrokenPipeError:  # the reader of our output (head, less) has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        if debug or error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+            raise
+        _fail(f"{error.filename or 'disk'}: {error.strerror}; free some space or choose another --out", 2)
+    except Exception as error:
+        # Typer's usage errors are click's, which some versions of Typer carry a copy of: told by their shape, not class.
+        if not hasattr(error, "format_message"):
+            if type(error).__name__ == "Abort":
+                _fail("interrupted; the same command goes on where it was", 75)
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+            sys.exit(0)
+        _fail(error.format_message(), 2)
+
+
+def _fail(text: str, code: int) -> None:
+    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _quiet(as_json: bool) -> None:
+    if as_json:
+        from limbeck.console import set_quiet
+
+        set_quiet(True)
+
+
+def _seeds(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        seeds = [int(piece) for piece in text.split(",")]
+    except ValueError:
+        raise InputError(f"--seeds {text}: expected whole numbers with commas, such as 0,1,2") from None
+    if len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise InputError(f"--seeds {text}: expected different numbers, none negative")
+    return seeds
+
+
+def _recipe_for(given: str, changes: list[str] | None) -> tuple[Any, Path]:
+    from limbeck.pipeline.start import open_recipe, parse_changes
+
+    parsed = parse_changes(changes or [])
+    if Path(given).is_dir() and not (Path(given) / "recipe.json").exists():
+        from limbeck.pipeline.new import recipe_for_folder
+
+        return recipe_for_folder(given, changes=parsed)
+    return open_recipe(given, parsed)
+
+
+def _run(
+    given: str, out: Path | None, changes: list[str] | None, *, as_json: bool, until: str | None = None, seeds: list[int] | None = None
+) -> None:
+    _quiet(as_json)
+    recipe, default = _recipe_for(given, changes)
+    from limbeck.pipeline.run import run_recipe, run_seeds
+
+    folder = out or default
+    summary = run_seeds(recipe, folder, seeds) if seeds is not None else run_recipe(recipe, folder, until=until)
+    if as_json:
+        print(json.dumps(summary, indent=2))
+
+
+def _plan_text(tree: dict[str, Any]) -> str:
+    lines = [f"{'stage':<22}{'steps':>9}{'candidates':>12}{'minutes':>10}"]
+    for row in tree["stages"]:
+        lines.append(f"{row['stage']:<22}{row['steps'] or '':>9}{row['candidates'] or '':>12}{row['minutes']:>10.1f}")
+    lines.append(f"{'in all':<22}{'':>21}{tree['minutes']:>10.1f}   disk {tree['disk_bytes'] / 1e6:.0f} MB")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

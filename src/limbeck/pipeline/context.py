@@ -1,0 +1,193 @@
+"""What every stage of a run shares: recipe, folder, data, task, and the few steps that several stages take. No stage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from limbeck.data import Augment, DataSplits, Loader, PictureSet, open_data
+from limbeck.data.balance import class_weights
+from limbeck.errors import InputError
+from limbeck.files import atomic_path
+from limbeck.models import Network, create_model, load_network
+from limbeck.parts import find_part
+from limbeck.pipeline.folder import RunFolder
+from limbeck.recipe import Data, Model, Recipe, Train
+from limbeck.tasks import TASKS
+from limbeck.train import TrainSettings, predict_logits
+
+__all__ = ["Context", "Predictions"]
+
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A model's raw outputs on the splits that were not trained on.
+
+    Attributes:
+        validation: [N, K] float32 logits; None where there is no validation split.
+        test: [M, K] float32 logits.
+    """
+
+    validation: np.ndarray | None
+    test: np.ndarray
+
+    def save(self, path: Path) -> None:
+        """Write as npz, whole or not at all."""
+        arrays = {"test": self.test, **({} if self.validation is None else {"validation": self.validation})}
+        with atomic_path(path) as temporary, open(temporary, "wb") as handle:
+            np.savez(handle, **arrays)
+
+    @staticmethod
+    def load(path: Path) -> Predictions:
+        """Read what `save` wrote."""
+        with np.load(path) as arrays:
+            return Predictions(arrays["validation"] if "validation" in arrays else None, arrays["test"])
+
+
+@dataclass
+class Context:
+    """A run under way."""
+
+    recipe: Recipe
+    folder: RunFolder
+    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def splits(self) -> DataSplits:
+        """The data, inspected and split; read once per command."""
+        return open_splits(self.recipe.data)
+
+    @cached_property
+    def task(self) -> Any:
+        """The kind of problem, made for this data."""
+        return self.make_task()
+
+    def make_task(self, *, label_smoothing: float = 0.0) -> Any:
+        """The task with the criterion that a training asks for."""
+        kind = find_part("task", self.recipe.task, TASKS, where="task")
+        weights = None
+        if self.recipe.data.class_weights == "balanced":
+            weights = class_weights(self.splits.train.labels, len(self.splits.class_names))
+        return kind(len(self.splits.class_names), class_weights=weights, label_smoothing=label_smoothing)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the data."""
+        return len(self.splits.class_names)
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this process writes results (rank 0 under torchrun)."""
+        return int(os.environ.get("RANK", "0")) == 0
+
+    def inputs(self, *sections: str, **further: Any) -> dict[str, Any]:
+        """What a stage reads: the named recipe sections, the data's fingerprint, and anything else."""
+        resolved = self.recipe.resolved()
+        chosen = {name: resolved[name] for name in sections}
+        if "data" in chosen:
+            chosen["data"] = {k: v for k, v in chosen["data"].items() if k != "workers"} | {"fingerprint": self.splits.fingerprint}
+        return {**chosen, "seed": self.recipe.seed, **further}
+
+    def create(self, model: Model, *, where: str) -> Network:
+        """Build a network of the recipe for this data."""
+        return create_for(model, num_classes=self.num_classes, picture_size=self.splits.image_size, where=where)
+
+    def loader(self, train: Train, *, seed: int, pictures: PictureSet | None = None, unlabelled: bool = False) -> Loader:
+        """The training batches of one training run."""
+        return training_loader(self, train, seed=seed, pictures=pictures, unlabelled=unlabelled)
+
+    def evaluator(self, device: str = "auto") -> Callable[[nn.Module], dict[str, float]] | None:
+        """Figures on validation, by which trainings are selected; None where there is no validation split."""
+        if self.splits.validation is None:
+            return None
+        batches = evaluation_loader(self.splits.validation, workers=self.recipe.data.workers)
+
+        def evaluate(network: nn.Module) -> dict[str, float]:
+            logits, target = predict_logits(network, batches.epoch(0), device=device)
+            return self.task.figures(logits, target)
+
+        return evaluate
+
+    def predict(self, network: nn.Module, device: str = "auto") -> Predictions:
+        """Raw outputs on validation and test."""
+        sets = (self.splits.validation, self.splits.test)
+        logits = [
+            None if s is None else predict_logits(network, evaluation_loader(s, workers=self.recipe.data.workers).epoch(0), device=device)[0]
+            for s in sets
+        ]
+        assert logits[1] is not None
+        return Predictions(logits[0], logits[1])
+
+    def load(self, stage: str) -> Network:
+        """The network that a finished stage left."""
+        return load_network(self.folder.stage(stage))
+
+    def predictions(self, stage: str) -> Predictions:
+        """The raw outputs that a finished stage left."""
+        return Predictions.load(self.folder.stage(stage) / "predictions.npz")
+
+    def settings(self, train: Train) -> TrainSettings:
+        """A recipe's training section in the training loop's own record."""
+        return TrainSettings(**{name: getattr(train, name) for name in Train.model_fields})
+
+
+def open_splits(data: Data) -> DataSplits:
+    """Open the data that a recipe names."""
+    fields = {name: getattr(data, name) for name in Data.model_fields}
+    for section_only in ("class_weights", "sampling", "workers"):
+        fields.pop(section_only)
+    return open_data(fields.pop("name"), **fields.pop("options"), **fields)
+
+
+def create_for(model: Model, *, num_classes: int, picture_size: tuple[int, int], where: str) -> Network:
+    """Build a recipe's network for so many classes and pictures of this size."""
+    size = model.input_size if model.input_size is not None else picture_size
+    if isinstance(size, int):
+        size = (size, size)
+    try:
+        return create_model(
+            model.model,
+            num_classes=num_classes,
+            pretrained=model.pretrained,
+            width_multiplier=model.width_multiplier,
+            input_size=size,
+            small_images=model.small_images,
+            dropout=model.dropout,
+            **model.options,
+        )
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def training_loader(
+    context: Context, train: Train, *, seed: int, pictures: PictureSet | None = None, unlabelled: bool = False
+) -> Loader:
+    """The batches of one training run, split over the ranks of a distributed one."""
+    recipe, splits = context.recipe, context.splits
+    augment = Augment(**{name: getattr(recipe.augment, name) for name in type(recipe.augment).model_fields})
+    assert isinstance(train.batch_size, int)
+    return Loader(
+        pictures or splits.train,
+        batch_size=train.batch_size,
+        augment=augment,
+        seed=seed,
+        workers=recipe.data.workers,
+        sampling=recipe.data.sampling,
+        extra=splits.unlabelled if unlabelled else None,
+        rank=int(os.environ.get("RANK", "0")),
+        world=int(os.environ.get("WORLD_SIZE", "1")),
+    )
+
+
+def evaluation_loader(pictures: PictureSet, *, workers: int = 0) -> Loader:
+    """Every picture once, in order, unchanged."""
+    return Loader(pictures, batch_size=EVALUATION_BATCH, augment=None, seed=0, shuffle=False, drop_last=False, workers=workers)

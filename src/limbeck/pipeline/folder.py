@@ -1,0 +1,154 @@
+"""A run's folder: which stages are done, with what inputs, and who is working in it. Knows nothing of what stages do."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from limbeck.console import say
+from limbeck.errors import InputError
+from limbeck.files import fingerprint, read_json, write_json
+
+__all__ = ["RunFolder", "StageRecord"]
+
+FORMAT = 1  # of a stage's report.json; raised when a stage's meaning changes, so that old results are redone
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What a finished stage left behind.
+
+    Attributes:
+        name: such as `train/teacher`.
+        fingerprint: of everything the stage read.
+        inputs: what was read, for telling what changed.
+        result: the stage's own figures.
+        seconds: wall time of the work, over all its restarts where the stage keeps count.
+    """
+
+    name: str
+    fingerprint: str
+    inputs: dict[str, Any]
+    result: dict[str, Any]
+    seconds: float
+
+
+class RunFolder:
+    """One run on disk: `recipe.json`, `stages/<stage>/`, `export/`, `report.json`, `report.html`."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.stages = self.path / "stages"
+        self.export = self.path / "export"
+
+    def stage(self, name: str) -> Path:
+        """Folder of a stage."""
+        return self.stages / name
+
+    def record(self, name: str) -> StageRecord | None:
+        """What a finished stage left, or None where it is not finished."""
+        path = self.stage(name) / "report.json"
+        if not path.exists():
+            return None
+        tree = read_json(path)
+        try:
+            return StageRecord(tree["stage"], tree["fingerprint"], tree["inputs"], tree["result"], tree["seconds"])
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: not a stage report (field {error} is missing); delete the file to redo the stage") from error
+
+    def need(self, name: str) -> StageRecord:
+        """The record of a stage that must be finished.
+
+        Raises:
+            InputError: it is not.
+        """
+        record = self.record(name)
+        if record is None:
+            raise InputError(f"{self.path}: stage '{name}' is not finished; run the recipe first")
+        return record
+
+    def do(self, name: str, inputs: dict[str, Any], work: Callable[[Path], dict[str, Any]], *, write: bool = True) -> StageRecord:
+        """Run a stage, unless it is finished with the same inputs; say so when an input changed.
+
+        Args:
+            name: of the stage.
+            inputs: everything that the result depends on, JSON-like.
+            work: does the stage inside its folder and returns its result; it must go on where it was when called again.
+            write: False on ranks other than 0, which work along but write no record.
+        """
+        inputs = {"format": FORMAT, **inputs}
+        key = fingerprint(inputs)
+        done = self.record(name)
+        if done is not None and done.fingerprint == key:
+            return done
+        folder = self.stage(name)
+        if done is not None and write:
+            say(f"{name}: redone, because {changed(done.inputs, inputs)}")
+            shutil.rmtree(folder)
+        started = time.perf_counter()
+        folder.mkdir(parents=True, exist_ok=True)
+        result = work(folder)
+        record = StageRecord(name, key, inputs, result, round(time.perf_counter() - started, 3))
+        if write:
+            tree = {"stage": name, "fingerprint": key, "inputs": inputs, "result": result, "seconds": record.seconds}
+            write_json(folder / "report.json", tree)
+        return record
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one command.
+
+        Raises:
+            InputError: another command is working in it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = open(self.path / ".lock", "a+")  # noqa: SIM115 - held as long as the command
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot write there ({error.strerror}); choose another --out") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.seek(0)
+            raise InputError(f"{self.path}: another limbeck (process {handle.read().strip() or '?'}) works there; wait or choose another --out") from None
+        try:
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
+            yield
+        finally:
+            handle.close()
+
+
+def changed(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """Name the first input that differs, in words.
+
+    Example:
+        >>> changed({"train": {"epochs": 3, "seed": 0}}, {"train": {"epochs": 5, "seed": 0}})
+        'train.epochs changed from 3 to 5'
+    """
+    a, b = dict(_leaves(old)), dict(_leaves(new))
+    for key in sorted({*a, *b}):
+        if a.get(key) != b.get(key):
+            return f"{key} changed from {_short(a.get(key))} to {_short(b.get(key))}"
+    return "its inputs changed"
+
+
+def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict) and tree:
+        for key, value in tree.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, tree
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."

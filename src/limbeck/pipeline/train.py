@@ -1,0 +1,125 @@
+"""Stage `train`: the teacher, the honest baselines, and a student without distillation, each by the one loop."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from limbeck.console import say
+from limbeck.errors import InputError
+from limbeck.files import atomic_path, fingerprint
+from limbeck.models import Network, load_network, save_network
+from limbeck.pipeline.context import Context
+from limbeck.pipeline.folder import StageRecord
+from limbeck.recipe import Train
+from limbeck.train import Supervised, find_batch_size, fit
+
+__all__ = ["finish", "train_plain", "train_student", "train_teacher", "with_batch_size"]
+
+SHARED_TEACHERS = ".teachers"  # beside the run folders: one trained teacher serves every run that asks for the same
+
+
+def train_teacher(context: Context) -> StageRecord:
+    """Train the recipe's teacher, take its given weights, or reuse one that was trained for the same data and settings."""
+    teacher = context.recipe.teacher
+    assert teacher is not None
+    inputs = context.inputs("data", "augment", "teacher", seed=teacher.seed, task=context.recipe.task, weights=_weights_key(teacher.weights))
+    shared = context.folder.path.parent / SHARED_TEACHERS / fingerprint(inputs)
+
+    def work(folder: Path) -> dict[str, Any]:
+        if teacher.weights is not None:
+            network = load_given(teacher.weights, context, where="teacher.weights")
+            return finish(context, network, folder, {"origin": f"given: {teacher.weights}"})
+        if (shared / "report.json").exists():
+            say(f"teacher: reused (trained before with the same data and settings, {shared.name})")
+            network = load_network(shared)
+            return finish(context, network, folder, {"origin": "reused", "shared": shared.name})
+        network = context.create(teacher, where="teacher")
+        result = _fit(context, network, teacher.train, folder, seed=teacher.seed, name="teacher")
+        if context.is_writer:
+            share_teacher(folder, shared)
+        return result
+
+    return context.folder.do("train/teacher", inputs, work, write=context.is_writer)
+
+
+def share_teacher(folder: Path, shared: Path) -> None:
+    """Copy a trained teacher to where other runs look for it; the report is written last, so a torn copy is never used."""
+    for name in ("architecture.json", "model.safetensors"):
+        with atomic_path(shared / name) as temporary:
+            shutil.copyfile(folder / name, temporary)
+    with atomic_path(shared / "report.json") as temporary:
+        temporary.write_text('{"complete": true}\n')
+
+
+def load_given(path: str, context: Context, *, where: str) -> Network:
+    """Load weights that the user names, and check that they are for these classes."""
+    try:
+        network = load_network(path)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    if network.num_classes != context.num_classes:
+        raise InputError(f"{where}: {path} knows {network.num_classes} classes, the data has {context.num_classes}")
+    return network
+
+
+def train_student(context: Context, network: Network, *, stage: str, upstream: dict[str, Any], name: str) -> StageRecord:
+    """Train a network with the recipe's `[train]` and no teacher."""
+    inputs = context.inputs("data", "augment", "train", task=context.recipe.task, **upstream)
+
+    def work(folder: Path) -> dict[str, Any]:
+        return _fit(context, network, context.recipe.train, folder, seed=context.recipe.seed, name=name)
+
+    return context.folder.do(stage, inputs, work, write=context.is_writer)
+
+
+def train_plain(context: Context, network: Network, *, upstream: dict[str, Any]) -> StageRecord:
+    """The honest baseline: the same student, the same budget of training, no distillation."""
+    return train_student(context, network, stage="train/plain", upstream=upstream, name="plain")
+
+
+def with_batch_size(context: Context, train: Train, objective: Any) -> Train:
+    """Settle `batch_size = "auto"` to a number by trying real steps."""
+    if train.batch_size != "auto":
+        return train
+    settings = context.settings(train)
+    sample = context.loader(train.model_copy(update={"batch_size": 2}), seed=0).epoch(0)
+    size = find_batch_size(objective, next(iter(sample)), settings, limit=len(context.splits.train))
+    say(f"batch size: {size} (found automatically)")
+    return train.model_copy(update={"batch_size": size})
+
+
+def finish(context: Context, network: Network, folder: Path, result: dict[str, Any], device: str = "auto") -> dict[str, Any]:
+    """Leave a trained network in its stage: weights, raw outputs on validation and test, and its counts."""
+    if context.is_writer:
+        save_network(network, folder)
+        context.predict(network, device).save(folder / "predictions.npz")
+    return {**result, "params": network.params(), "macs": network.macs(), "input_size": list(network.input_size)}
+
+
+def _fit(context: Context, network: Network, train: Train, folder: Path, *, seed: int, name: str) -> dict[str, Any]:
+    task = context.make_task(label_smoothing=train.label_smoothing)
+    objective = Supervised(network, task.criterion)
+    train = with_batch_size(context, train, objective)
+    report = fit(
+        objective,
+        context.loader(train, seed=seed),
+        context.settings(train),
+        folder=folder / "fit",
+        seed=seed,
+        evaluate=context.evaluator(train.device),
+        primary=task.primary,
+        higher_is_better=task.higher_is_better,
+        name=name,
+    )
+    return finish(context, network, folder, {"origin": "trained", "fit": report.as_json()}, train.device)
+
+
+def _weights_key(weights: str | None) -> str | None:
+    """Changes when the given file changes, so that the stage is redone then."""
+    if weights is None:
+        return None
+    path = Path(weights)
+    files = [path] if path.is_file() else [path / "model.safetensors", path / "architecture.json"]
+    return fingerprint([(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()])
