@@ -131,6 +131,7 @@ class Measurement:
         drift: median of the last third of the samples over that of the first third; far from 1 = the device was not steady.
         steady: whether the drift check passed.
         ratio_to_reference: median of this artifact over the median of the interleaved reference; None without one.
+        ratio_interval: 95 % confidence interval of that ratio; None without a reference.
         placement: where the graph ran if not wholly on the asked backend (provider -> number of nodes).
     """
 
@@ -143,6 +144,7 @@ class Measurement:
     drift: float
     steady: bool
     ratio_to_reference: float | None = None
+    ratio_interval: tuple[float, float] | None = None
     placement: dict[str, int] | None = None
 
     def as_json(self) -> dict[str, Any]:
