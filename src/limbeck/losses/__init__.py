@@ -1,1 +1,29 @@
+"""Distillation losses: one file per paper, plain callables on tensors. No networks, no weights of terms.
 
+A loss takes the student's tensor first, then the teacher's (detached on entry), then keywords: `target`, `index`,
+`progress` where it needs them, and hyper-parameters with the paper's defaults. It returns a scalar, the mean over the
+batch, in float32 or better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from limbeck.losses.checks import check_options, loss_options
+from limbeck.losses.cross_entropy import cross_entropy
+from limbeck.losses.dml import dml
+from limbeck.losses.kd import kd
+from limbeck.losses.nkd import nkd
+from limbeck.losses.uskd import uskd
+
+__all__ = ["LOSSES", "check_options", "cross_entropy", "dml", "kd", "loss_options", "nkd", "uskd"]
+
+LOSSES: dict[str, Callable[..., Any]] = {
+    "cross_entropy": cross_entropy,
+    "dml": dml,
+    "kd": kd,
+    "nkd": nkd,
+    "uskd": uskd,
+}
+"""Name -> loss; the signature is the option schema (`loss_options`)."""

@@ -1,0 +1,135 @@
+"""The conformance suite of losses, ours and anyone's. Reference values belong to each loss's own test."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.errors import InputError
+from limbeck.losses.checks import HANDED_OVER, positional_names
+
+__all__ = ["check_loss"]
+
+
+def check_loss(
+    loss: Callable[..., Tensor],
+    *,
+    options: dict[str, Any] | None = None,
+    classes: int = 7,
+    batch: int = 6,
+    second_learns: bool = False,
+    zero_at_match: bool = False,
+    seed: int = 0,
+) -> None:
+    """Hold a loss on [N, K] logits to Limbeck's rules: call it from a test.
+
+    The rules: a 0-d result in float32 or better (half precision upcast, float64 kept); finite value and gradients, also
+    at logits of +-1e4; a gradient to the student and none to the teacher; no dependence on the order of the batch; N =
+    1 works; hyper-parameters by keyword only; inputs left as they were; shapes that differ give an `InputError`.
+
+    Args:
+        loss: takes the student's logits first, then perhaps a teacher's; or a module with that call.
+        options: hyper-parameters to call it with.
+        classes: K of the inputs.
+        batch: N of the inputs.
+        second_learns: the second input is an exit that learns, not a teacher.
+        zero_at_match: the loss claims to be 0 where both inputs are equal.
+        seed: of the inputs.
+
+    Raises:
+        AssertionError: the rule that is broken, in words.
+    """
+    call = loss.forward if isinstance(loss, nn.Module) else loss
+    parameters = inspect.signature(call).parameters
+    names = positional_names(call)
+    title = getattr(loss, "__name__", type(loss).__name__)
+    _require(len(names) >= 1, f"{title}: takes no tensor by position; the student's logits come first")
+    generator = torch.Generator().manual_seed(seed)
+    inputs = [torch.randn(batch, classes, generator=generator, dtype=torch.float64) * 2 for _ in names]
+    handed = {
+        "target": torch.randint(0, classes, (batch,), generator=generator),
+        "index": torch.arange(batch),
+        "progress": torch.tensor(0.5),
+    }
+    keywords = {name: handed[name] for name in HANDED_OVER if name in parameters}
+    settings = dict(options or {})
+    strays = [n for n in names if n in settings or n in HANDED_OVER]
+    _require(not strays, f"{title}: {', '.join(strays)} must be keyword-only")
+
+    def run(tensors: list[Tensor], rows: slice | Tensor = slice(None)) -> Tensor:
+        picked = {name: value if value.dim() == 0 else value[rows] for name, value in keywords.items()}
+        return loss(*[tensor[rows] for tensor in tensors], **picked, **settings)
+
+    leaves = [value.clone().requires_grad_() for value in inputs]
+    value = run(leaves)
+    _require(value.dim() == 0, f"{title}: returns shape {list(value.shape)}, not a scalar")
+    _require(value.dtype == torch.float64, f"{title}: float64 inputs give {value.dtype}")
+    _require(all(torch.equal(a, b) for a, b in zip(leaves, inputs, strict=True)), f"{title}: changes its inputs")
+    value.backward()
+    student, *others = leaves
+    _require(
+        student.grad is not None and bool(student.grad.abs().sum() > 0), f"{title}: no gradient reaches the student"
+    )
+    for name, other in zip(names[1:], others, strict=True):
+        reached = other.grad is not None and bool(other.grad.abs().sum() > 0)
+        _require(
+            reached == second_learns,
+            f"{title}: {'no gradient reaches' if second_learns else 'a gradient reaches'} '{name}'"
+            + ("" if second_learns else "; detach it on entry"),
+        )
+
+    with torch.no_grad():
+        shuffled = run(inputs, torch.randperm(batch, generator=generator))
+        _require(torch.allclose(shuffled, value, rtol=1e-10), f"{title}: depends on the order of the batch")
+        single = run([value.float() for value in inputs])
+        _require(single.dtype == torch.float32, f"{title}: float32 inputs give {single.dtype}")
+        _require(torch.allclose(single.double(), value, rtol=1e-4, atol=1e-5), f"{title}: float32 gives another value")
+        if zero_at_match and others:
+            match = loss(*[inputs[0]] * len(names), **keywords, **settings)
+            _require(abs(float(match)) < 1e-12, f"{title}: {float(match)} at a perfect match, not 0")
+    for dtype in (torch.float16, torch.bfloat16):
+        low = [value.to(dtype) for value in inputs]
+        half = run(low)
+        _require(half.dtype == torch.float32, f"{title}: {dtype} inputs give {half.dtype}; upcast to float32 on entry")
+        exact = run([value.float() for value in low])
+        _require(torch.allclose(half, exact, rtol=1e-5), f"{title}: computes in {dtype}")
+
+    _check_finite(title, run, [value[:1].float() for value in inputs], "N = 1", slice(0, 1))
+    extreme = [torch.where(torch.rand(batch, classes, generator=generator) < 0.5, -1e4, 1e4) for _ in names]
+    _check_finite(title, run, extreme, "logits of +-1e4")
+    _check_finite(
+        title,
+        run,
+        [1e4 * torch.sign(value.float()) * (1 + 0.01 * torch.rand_like(value.float())) for value in inputs],
+        "1e4",
+    )
+    if others:
+        try:
+            loss(inputs[0], *[value[:, :-1] for value in inputs[1:]], **keywords, **settings)
+        except InputError:
+            pass
+        else:
+            raise AssertionError(f"{title}: accepts {classes} and {classes - 1} classes together; raise InputError")
+
+
+def _check_finite(
+    title: str, run: Callable[..., Tensor], inputs: list[Tensor], what: str, rows: slice | Tensor = slice(None)
+) -> None:
+    leaves = [value.clone().requires_grad_() for value in inputs]
+    value = run(leaves, rows)
+    _require(bool(torch.isfinite(value)), f"{title}: {value.item()} at {what}")
+    value.backward()
+    for leaf in leaves:
+        _require(
+            leaf.grad is None or bool(torch.isfinite(leaf.grad).all()),
+            f"{title}: a gradient that is not finite at {what}",
+        )
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise AssertionError(otherwise)

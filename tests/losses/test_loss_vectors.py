@@ -1,0 +1,119 @@
+"""Values and gradients of the papers' losses against the independent float64 vectors."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from limbeck.losses import cross_entropy, dml, kd, nkd, uskd
+
+VECTORS = json.loads((Path(__file__).parent / "distillation_vectors.json").read_text())["cases"]
+TOLERANCE = 1e-10
+
+
+class Case:
+    def __init__(self, name):
+        inputs = VECTORS[name]["inputs"]
+        self.values, self.gradients = VECTORS[name]["values"], VECTORS[name]["gradients"]
+        self.extra = VECTORS[name].get("extra", {})
+        self.student, self.teacher, self.weak = (
+            torch.tensor(inputs[key], dtype=torch.float64, requires_grad=True) for key in ("zs", "zt", "zw")
+        )
+        self.target = torch.tensor(inputs["y"])
+
+
+@pytest.fixture(params=["A", "B"])
+def case(request):
+    return Case(request.param)
+
+
+def close(value, expected):
+    expected = torch.as_tensor(expected, dtype=torch.float64)
+    return (value.detach() - expected).abs().max().item() <= TOLERANCE
+
+
+def test_kd_values_and_gradient(case):
+    assert close(kd(case.student, case.teacher, temperature=1.0), case.values["kd_T1"])
+    value = kd(case.student, case.teacher)
+    assert close(value, case.values["kd_T4"])
+    value.backward()
+    assert close(case.student.grad, case.gradients["kd_T4"])
+
+
+def test_kd_with_labels_gives_the_weighted_total(case):
+    total = 0.1 * cross_entropy(case.student, target=case.target) + 0.9 * kd(case.student, case.teacher)
+    assert close(total, case.values["kd_total_mdistiller_T4_ce0.1_kd0.9"])
+
+
+@pytest.mark.parametrize(
+    ("temperature", "gamma", "key"), [(1.0, 1.5, "T1_g1.5"), (3.0, 3.5, "T3_g3.5"), (1.0, 1.0, "T1_g1")]
+)
+def test_nkd_values(case, temperature, gamma, key):
+    value = nkd(case.student, case.teacher, target=case.target, temperature=temperature, gamma=gamma)
+    assert close(value, case.values[f"nkd_{key}"])
+    target_part = nkd(case.student, case.teacher, target=case.target, temperature=temperature, gamma=0.0)
+    assert close(target_part, case.values[f"nkd_target_{key}"])
+    assert close(value - target_part, case.values[f"nkd_nontarget_{key}"])
+
+
+def test_nkd_gradient_and_total(case):
+    value = nkd(case.student, case.teacher, target=case.target)
+    value.backward()
+    assert close(case.student.grad, case.gradients["nkd_T1_g1.5"])
+    assert close(cross_entropy(case.student, target=case.target) + value, case.values["total_ce_plus_nkd_T1_g1.5"])
+
+
+def test_nkd_is_not_the_release_whose_mask_removed_nothing(case):
+    value = nkd(case.student, case.teacher, target=case.target)
+    assert abs(value.item() - case.values["nkd_noop_mask_bug_T1_g1.5"]) > 0.1
+
+
+def test_uskd_values(case):
+    def run(**options):
+        return uskd(case.student, case.weak, target=case.target, **options)
+
+    assert close(run(), case.values["uskd_imagenet_a1_b0.1_mu0.005_prob"])
+    assert close(run(alpha=0.1, beta=0.1, mu=0.1), case.values["uskd_cifar100_a0.1_b0.1_mu0.1_prob"])
+    assert close(run(alpha=1.0, beta=0.0, mu=0.0), case.values["uskd_target_prob"])
+    assert close(run(alpha=0.0, beta=1.0, mu=0.0), case.values["uskd_nontarget_prob"])
+    assert close(run(alpha=0.0, beta=0.0), case.values["uskd_weak_mu0.005"])
+
+
+def test_uskd_ranks_by_probabilities_over_all_classes(case):
+    value = uskd(case.student, case.weak, target=case.target).item()
+    assert abs(value - case.values["uskd_imagenet_a1_b0.1_mu0.005_logprob"]) > 1e-4
+    assert abs(value - case.values["uskd_imagenet_rank_nontarget_only"]) > 1e-4
+
+
+def test_uskd_gradients(case):
+    uskd(case.student, case.weak, target=case.target).backward()
+    assert close(case.student.grad, case.gradients["uskd_imagenet_prob_wrt_student"])
+    assert close(case.weak.grad, case.gradients["uskd_imagenet_prob_wrt_weak"])
+
+
+def test_uskd_with_two_labels():
+    case = Case("B")
+    mix = case.extra["uskd_mix"]
+    rows = torch.tensor(mix["soft_labels"], dtype=torch.float64)
+
+    def run(**options):
+        return uskd(case.student, case.weak, target=rows, **options)
+
+    assert close(run(), mix["total_a1_b0.1_mu0.005_prob"])
+    assert close(run(alpha=1.0, beta=0.0, mu=0.0), mix["target"])
+    assert close(run(alpha=0.0, beta=1.0, mu=0.0), mix["nontarget"])
+    assert close(run(alpha=0.0, beta=0.0), mix["weak_mu0.005"])
+
+
+def test_dml_both_ways(case):
+    one = cross_entropy(case.student, target=case.target) + dml(case.student, case.teacher)
+    other = cross_entropy(case.teacher, target=case.target) + dml(case.teacher, case.student)
+    assert close(one, case.values["dml_student_T1"])
+    assert close(other, case.values["dml_teacher_T1"])
+
+
+def test_label_smoothing(case):
+    smoothed = cross_entropy(case.student, target=case.target, smoothing=0.1)
+    assert close(smoothed, case.values["label_smoothing_uniform_0.1"])
+    assert close(cross_entropy(case.student, target=case.target), case.values["ce_student"])

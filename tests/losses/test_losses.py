@@ -1,0 +1,165 @@
+"""Rules that every loss keeps, hand values, options and bad input."""
+
+import math
+
+import pytest
+import torch
+
+from limbeck.errors import InputError
+from limbeck.losses import LOSSES, check_options, cross_entropy, dml, kd, loss_options, nkd, uskd
+from limbeck.testing.losses import check_loss
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_conforms(name):
+    check_loss(LOSSES[name], second_learns=name == "uskd", zero_at_match=name in ("kd", "dml"))
+
+
+@pytest.mark.parametrize("classes", [3, 100])
+@pytest.mark.parametrize("name", ["nkd", "uskd"])
+def test_losses_on_few_and_many_classes(name, classes):
+    check_loss(LOSSES[name], classes=classes, batch=5, second_learns=name == "uskd")
+
+
+def leaky(student, teacher, *, scale=1.0):
+    return scale * (student.float() - teacher.float()).pow(2).mean()
+
+
+def ordered(student, teacher, *, target):
+    return kd(student, teacher) * (1 + target[0])
+
+
+def unsafe(student, teacher):
+    s, t = student.double().softmax(1), teacher.detach().double().softmax(1)
+    return (t * (t.log() - s.log())).sum(1).mean().to(student.dtype)
+
+
+@pytest.mark.parametrize(
+    ("loss", "why"),
+    [(leaky, "float64 inputs give"), (ordered, "order of the batch"), (unsafe, "inputs give torch.float16")],
+)
+def test_the_suite_rejects_losses_that_break_a_rule(loss, why):
+    with pytest.raises(AssertionError, match=why):
+        check_loss(loss)
+
+
+def test_the_suite_rejects_a_gradient_into_the_teacher():
+    with pytest.raises(AssertionError, match="a gradient reaches 'teacher'"):
+        check_loss(lambda student, teacher: (student - teacher).pow(2).mean())
+
+
+def test_the_suite_rejects_overflow():
+    def overflows(student, teacher):
+        student, teacher = (x.float() if x.dtype.itemsize == 2 else x for x in (student, teacher.detach()))
+        return (teacher.exp() / teacher.exp().sum(1, keepdim=True) * -student).sum(1).mean()
+
+    with pytest.raises(AssertionError, match="1e4"):
+        check_loss(overflows)
+
+
+def test_hand_values():
+    even, peer = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([[0.0, math.log(4)]], dtype=torch.float64)
+    kl = math.log(2) + 0.2 * math.log(0.2) + 0.8 * math.log(0.8)
+    assert kd(even, peer, temperature=1.0).item() == pytest.approx(kl, abs=1e-14)
+    assert dml(even, peer).item() == pytest.approx(kl, abs=1e-14)
+    assert kd(even, 3 * peer, temperature=3.0).item() == pytest.approx(9 * kl, abs=1e-13)
+    # S = (1/2, 1/4, 1/4), T = (4/7, 2/7, 1/7): 4/7 log 2 + 1.5 (2/3 log 2 + 1/3 log 2)
+    student, teacher = (torch.tensor([row], dtype=torch.float64).log() for row in ([2.0, 1.0, 1.0], [4.0, 2.0, 1.0]))
+    expected = 4 / 7 * math.log(2) + 1.5 * math.log(2)
+    assert nkd(student, teacher, target=torch.tensor([0])).item() == pytest.approx(expected, abs=1e-14)
+
+
+def test_nkd_takes_the_largest_entry_of_a_mixed_label():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(4, 5), torch.randn(4, 5)
+    hard = torch.tensor([1, 4, 0, 2])
+    rows = 0.7 * torch.eye(5)[hard] + 0.3 * torch.eye(5)[(hard + 1) % 5]
+    assert torch.equal(nkd(student, teacher, target=rows), nkd(student, teacher, target=hard))
+
+
+def test_uskd_soft_labels_average_to_plain_cross_entropy_for_equal_samples():
+    logits = torch.randn(1, 6).repeat(3, 1)  # S_t^2 equals its mean: P = 1
+    target = torch.tensor([2, 2, 2])
+    value = uskd(logits, logits, target=target, beta=0.0, mu=0.0)
+    assert torch.allclose(value, cross_entropy(logits, target=target), atol=1e-6)
+
+
+def test_uskd_gives_one_hot_rows_the_labels_of_indices_except_for_the_dropped_class():
+    torch.manual_seed(0)
+    student, weak, target = torch.randn(4, 6), torch.randn(4, 6), torch.tensor([0, 3, 1, 5])
+    rows = torch.eye(6)[target]
+    same = uskd(student, weak, target=rows, beta=0.0) - uskd(student, weak, target=target, beta=0.0)
+    other = uskd(student, weak, target=rows) - uskd(student, weak, target=target)
+    assert abs(same.item()) < 1e-6 < abs(other.item())
+
+
+def test_mixed_precision_of_student_and_teacher():
+    student, teacher = torch.randn(4, 5, dtype=torch.float64, requires_grad=True), torch.randn(4, 5).half()
+    assert kd(student, teacher).dtype == torch.float64
+    assert kd(student.float(), teacher).dtype == torch.float32
+
+
+def test_a_trained_temperature_gets_a_gradient():
+    temperature = torch.tensor(2.0, requires_grad=True)
+    kd(torch.randn(4, 5), torch.randn(4, 5), temperature=temperature).backward()
+    assert temperature.grad is not None
+    assert temperature.grad.abs() > 0
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_compile_to_one_graph(name):
+    torch.manual_seed(0)
+    student = torch.randn(4, 6, requires_grad=True)
+    others = [] if name == "cross_entropy" else [torch.randn(4, 6)]
+    keywords = {} if name in ("kd", "dml") else {"target": torch.tensor([1, 0, 5, 2])}
+    compiled = torch.compile(LOSSES[name], backend="aot_eager", fullgraph=True)
+    expected, value = LOSSES[name](student, *others, **keywords), compiled(student, *others, **keywords)
+    assert torch.allclose(value, expected, atol=1e-6)
+    gradients = [torch.autograd.grad(v, student)[0] for v in (expected, value)]
+    assert torch.allclose(*gradients, atol=1e-6)
+
+
+def bad(call, message):
+    with pytest.raises(InputError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_input_gives_one_line():
+    student, teacher, target = torch.randn(4, 5), torch.randn(4, 5), torch.tensor([0, 1, 2, 3])
+    bad(
+        lambda: kd(student, torch.randn(4, 6)),
+        r"kd: student is \[4, 5\] but teacher is \[4, 6\]; both must have the same number of classes",
+    )
+    bad(lambda: kd(student, torch.randn(3, 5)), "same batch")
+    bad(lambda: kd(student, teacher, temperature=0.0), "temperature must be positive, not 0.0")
+    bad(lambda: dml(student, teacher, temperature=-1.0), "temperature must be positive")
+    bad(lambda: kd(student[0], teacher[0]), r"kd: student must be \[N, K\]")
+    bad(lambda: kd(student.long(), teacher), "of int64")
+    bad(lambda: kd(student[:0], teacher[:0]), "empty batch")
+    bad(lambda: nkd(student[:, :2], teacher[:, :2], target=target % 2), "nkd: needs at least 3 classes, student has 2")
+    bad(lambda: uskd(student[:, :2], teacher[:, :2], target=target % 2), "uskd: needs at least 3 classes")
+    bad(lambda: nkd(student, teacher, target=target + 2), "class 5, outside 0 .. 4")
+    bad(lambda: nkd(student, teacher, target=target - 1), "class -1, outside")
+    bad(lambda: nkd(student, teacher, target=target[:2]), r"target must be \[N\] = \[4\]")
+    bad(lambda: nkd(student, teacher, target=target > 1), "of bool")
+    bad(lambda: nkd(student, teacher, target=torch.rand(4, 3)), "soft target must be")
+    bad(lambda: uskd(student, teacher, target=torch.full((4, 5), 0.2)), "more than two entries")
+    bad(lambda: uskd(student, torch.randn(4, 6), target=target), "student is .* but weak is")
+    bad(lambda: cross_entropy(student, target=target, smoothing=1.0), "smoothing must lie in")
+
+
+def test_options_are_the_signature():
+    assert loss_options(kd) == {"temperature": 4.0}
+    assert loss_options(uskd) == {"alpha": 1.0, "beta": 0.1, "mu": 0.005, "exponent": 2.0, "smoothing": 0.1}
+    check_options(loss_options(kd), {"temperature": 2.0}, where="term 'kd'")
+    bad(
+        lambda: check_options(loss_options(kd), {"temprature": 2.0}, where="term 'kd'"),
+        "term 'kd': unknown option 'temprature'; did you mean 'temperature'",
+    )
+    bad(lambda: check_options({}, {"x": 1}, where="term 'a'"), "takes no options")
