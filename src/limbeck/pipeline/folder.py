@@ -41,10 +41,18 @@ class StageRecord:
 
 
 class RunFolder:
-    """One run on disk: `recipe.json`, `stages/<stage>/`, `export/`, `report.json`, `report.html`."""
+    """One run on disk: `recipe.json`, `stages/<stage>/`, `export/`, `report.json`, `report.html`.
 
-    def __init__(self, path: str | Path) -> None:
+    Args:
+        path: the folder.
+        home: where runs lie beside each other and share trained teachers; default the folder's parent.
+        siblings: runs of the same recipe with other seeds, whose equal stages are copied instead of redone.
+    """
+
+    def __init__(self, path: str | Path, *, home: Path | None = None, siblings: tuple[RunFolder, ...] = ()) -> None:
         self.path = Path(path)
+        self.home = home or self.path.parent
+        self.siblings = siblings
         self.stages = self.path / "stages"
         self.export = self.path / "export"
 
@@ -92,6 +100,8 @@ class RunFolder:
         if done is not None and write:
             say(f"{name}: redone, because {changed(done.inputs, inputs)}")
             shutil.rmtree(folder)
+        if write and (borrowed := self._borrow(name, key)) is not None:
+            return borrowed
         started = time.perf_counter()
         folder.mkdir(parents=True, exist_ok=True)
         result = work(folder)
@@ -100,6 +110,19 @@ class RunFolder:
             tree = {"stage": name, "fingerprint": key, "inputs": inputs, "result": result, "seconds": record.seconds}
             write_json(folder / "report.json", tree)
         return record
+
+    def _borrow(self, name: str, key: str) -> StageRecord | None:
+        for sibling in self.siblings:
+            record = sibling.record(name)
+            if record is not None and record.fingerprint == key:
+                draft = self.stage(name).with_name(f".{self.stage(name).name}.tmp")
+                shutil.rmtree(draft, ignore_errors=True)
+                shutil.rmtree(self.stage(name), ignore_errors=True)
+                shutil.copytree(sibling.stage(name), draft)
+                draft.rename(self.stage(name))
+                say(f"{name}: taken from {sibling.path}")
+                return record
+        return None
 
     @contextmanager
     def lock(self) -> Iterator[None]:

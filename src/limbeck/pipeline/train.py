@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.console import say
+from limbeck.data import PictureSet
 from limbeck.errors import InputError
 from limbeck.files import atomic_path, fingerprint
 from limbeck.models import Network, load_network, save_network
@@ -15,7 +16,7 @@ from limbeck.pipeline.folder import StageRecord
 from limbeck.recipe import Train
 from limbeck.train import Supervised, find_batch_size, fit
 
-__all__ = ["finish", "train_plain", "train_student", "train_teacher", "with_batch_size"]
+__all__ = ["finish", "load_given", "train_plain", "train_student", "train_teacher", "train_objective", "train_to_end", "weights_key", "with_batch_size"]
 
 SHARED_TEACHERS = ".teachers"  # beside the run folders: one trained teacher serves every run that asks for the same
 
@@ -24,8 +25,8 @@ def train_teacher(context: Context) -> StageRecord:
     """Train the recipe's teacher, take its given weights, or reuse one that was trained for the same data and settings."""
     teacher = context.recipe.teacher
     assert teacher is not None
-    inputs = context.inputs("data", "augment", "teacher", seed=teacher.seed, task=context.recipe.task, weights=_weights_key(teacher.weights))
-    shared = context.folder.path.parent / SHARED_TEACHERS / fingerprint(inputs)
+    inputs = context.inputs("data", "augment", "teacher", seed=teacher.seed, task=context.recipe.task, weights=weights_key(teacher.weights))
+    shared = context.folder.home / SHARED_TEACHERS / fingerprint(inputs)
 
     def work(folder: Path) -> dict[str, Any]:
         if teacher.weights is not None:
@@ -36,7 +37,7 @@ def train_teacher(context: Context) -> StageRecord:
             network = load_network(shared)
             return finish(context, network, folder, {"origin": "reused", "shared": shared.name})
         network = context.create(teacher, where="teacher")
-        result = _fit(context, network, teacher.train, folder, seed=teacher.seed, name="teacher")
+        result = train_to_end(context, network, teacher.train, folder, seed=teacher.seed, name="teacher")
         if context.is_writer:
             share_teacher(folder, shared)
         return result
@@ -53,13 +54,13 @@ def share_teacher(folder: Path, shared: Path) -> None:
         temporary.write_text('{"complete": true}\n')
 
 
-def load_given(path: str, context: Context, *, where: str) -> Network:
-    """Load weights that the user names, and check that they are for these classes."""
+def load_given(path: str, context: Context, *, where: str, same_classes: bool = True) -> Network:
+    """Load a network that the user names, and check that it is for these classes."""
     try:
         network = load_network(path)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    if network.num_classes != context.num_classes:
+    if same_classes and network.num_classes != context.num_classes:
         raise InputError(f"{where}: {path} knows {network.num_classes} classes, the data has {context.num_classes}")
     return network
 
@@ -69,7 +70,7 @@ def train_student(context: Context, network: Network, *, stage: str, upstream: d
     inputs = context.inputs("data", "augment", "train", task=context.recipe.task, **upstream)
 
     def work(folder: Path) -> dict[str, Any]:
-        return _fit(context, network, context.recipe.train, folder, seed=context.recipe.seed, name=name)
+        return train_to_end(context, network, context.recipe.train, folder, seed=context.recipe.seed, name=name)
 
     return context.folder.do(stage, inputs, work, write=context.is_writer)
 
@@ -98,25 +99,53 @@ def finish(context: Context, network: Network, folder: Path, result: dict[str, A
     return {**result, "params": network.params(), "macs": network.macs(), "input_size": list(network.input_size)}
 
 
-def _fit(context: Context, network: Network, train: Train, folder: Path, *, seed: int, name: str) -> dict[str, Any]:
+def train_to_end(context: Context, network: Network, train: Train, folder: Path, *, seed: int, name: str) -> dict[str, Any]:
+    """Train one network on its own and leave it in `folder`, with its raw outputs on validation and test."""
+    report = train_objective(context, network, train, folder / "fit", seed=seed, name=name)
+    return finish(context, network, folder, {"origin": "trained", "fit": report}, train.device)
+
+
+def train_objective(
+    context: Context,
+    network: Network,
+    train: Train,
+    folder: Path,
+    *,
+    seed: int,
+    name: str,
+    pictures: PictureSet | None = None,
+    select: bool = True,
+) -> dict[str, Any]:
+    """Train a network with its supervised loss alone; afterwards it holds the selected weights.
+
+    Args:
+        context: the run.
+        network: trained in place.
+        train: how.
+        folder: for checkpoints and the log.
+        seed: of the order of pictures, their augmentation and the steps.
+        name: for progress.
+        pictures: default the run's training pictures.
+        select: keep the best epoch on validation (the last one where there is none, or with False).
+    """
     task = context.make_task(label_smoothing=train.label_smoothing)
     objective = Supervised(network, task.criterion)
     train = with_batch_size(context, train, objective)
     report = fit(
         objective,
-        context.loader(train, seed=seed),
+        context.loader(train, seed=seed, pictures=pictures),
         context.settings(train),
-        folder=folder / "fit",
+        folder=folder,
         seed=seed,
-        evaluate=context.evaluator(train.device),
+        evaluate=context.evaluator(train.device) if select else None,
         primary=task.primary,
         higher_is_better=task.higher_is_better,
         name=name,
     )
-    return finish(context, network, folder, {"origin": "trained", "fit": report.as_json()}, train.device)
+    return report.as_json()
 
 
-def _weights_key(weights: str | None) -> str | None:
+def weights_key(weights: str | None) -> str | None:
     """Changes when the given file changes, so that the stage is redone then."""
     if weights is None:
         return None

@@ -1,0 +1,67 @@
+"""The `off_the_shelf` baseline: the best ready pretrained network within the budget, fine-tuned as long as the student."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from limbeck.console import say
+from limbeck.errors import InputError
+from limbeck.models import Network
+from limbeck.pipeline.budget import ceilings_of, time_networks
+from limbeck.pipeline.context import Context, create_for
+from limbeck.pipeline.folder import StageRecord
+from limbeck.pipeline.train import train_to_end
+from limbeck.recipe import Model
+
+__all__ = ["READY_NETWORKS", "train_off_the_shelf"]
+
+# From accurate to fast by their published ImageNet accuracy (timm's results file); `auto` takes the first within the budget.
+READY_NETWORKS = (
+    "timm:mobilenetv4_conv_medium",
+    "timm:mobilenetv3_large_100",
+    "timm:mobilenetv4_conv_small",
+    "timm:mobilenetv2_100",
+    "timm:resnet18",
+    "timm:mobilenetv3_small_100",
+    "timm:mobilenetv3_small_075",
+    "timm:mobilenetv3_small_050",
+)
+
+
+def train_off_the_shelf(context: Context) -> StageRecord:
+    """Fine-tune a ready network; with `auto` a machine that can have no weights skips the baseline and says so."""
+    asked = context.recipe.baselines.off_the_shelf
+    assert asked is not None
+    inputs = context.inputs("data", "augment", "train", "budget", "baselines", task=context.recipe.task)
+
+    def work(folder: Path) -> dict[str, Any]:
+        network, name, reason = _choose(context) if asked == "auto" else (_ready(context, asked), asked, "")
+        if network is None:
+            say(f"off_the_shelf: skipped ({reason})")
+            return {"skipped": reason}
+        return {"model": name, **train_to_end(context, network, context.recipe.train, folder, seed=context.recipe.seed, name="off_the_shelf")}
+
+    return context.folder.do("train/off_the_shelf", inputs, work, write=context.is_writer)
+
+
+def _ready(context: Context, name: str) -> Network:
+    model = Model(model=name, pretrained=True)
+    return create_for(model, num_classes=context.num_classes, picture_size=context.splits.image_size, where="baselines.off_the_shelf")
+
+
+def _choose(context: Context) -> tuple[Network | None, str, str]:
+    """The first ready network within the budget whose weights can be had."""
+    ceilings = ceilings_of(context)
+    for name in READY_NETWORKS:
+        fresh = create_for(Model(model=name), num_classes=context.num_classes, picture_size=context.splits.image_size, where=name)
+        with tempfile.TemporaryDirectory() as scratch:
+            timed = time_networks(context, [fresh], Path(scratch))[0]
+        if ceilings.violations(latency_ms=timed["latency_ms"], params=fresh.params(), macs=fresh.macs(), size_bytes=timed["size_bytes"]):
+            continue
+        try:
+            return _ready(context, name), name, ""
+        except InputError as error:
+            return None, name, f"no pretrained weights could be had for {name}: {error}"
+    return None, "", f"none of the {len(READY_NETWORKS)} ready networks is within the budget"

@@ -1,0 +1,85 @@
+"""Latency before training: a network's exported probe timed on the budget's device, and held against the budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from limbeck.errors import InputError, LimbeckError
+from limbeck.export import export_probe
+from limbeck.measure import measure_artifacts, open_device
+from limbeck.models import Network
+from limbeck.pipeline.context import Context
+from limbeck.search import Ceilings
+
+__all__ = ["ceilings_of", "check_budget", "time_networks"]
+
+PROBE_WARMUP = 10
+PROBE_RUNS = 100
+
+
+def ceilings_of(context: Context) -> Ceilings:
+    """The recipe's budget in the search's own record."""
+    budget = context.recipe.budget
+    return Ceilings(
+        max_latency_ms=budget.max_latency_ms,
+        max_params=budget.max_params,
+        max_macs=budget.max_macs,
+        max_size_bytes=budget.max_size_bytes,
+    )
+
+
+def check_budget(context: Context, network: Network, folder: Path, *, where: str) -> dict[str, Any]:
+    """Time an untrained network, so that a student over the budget is refused before hours go into it.
+
+    Raises:
+        InputError: it is over one of the budget's ceilings.
+    """
+    budget = context.recipe.budget
+    figures: dict[str, Any] = {"params": network.params(), "macs": network.macs(), "latency_ms": None, "size_bytes": None}
+    if budget.max_latency_ms is not None or budget.max_size_bytes is not None:
+        (timed,) = time_networks(context, [network], folder)
+        if isinstance(timed, Exception):
+            raise timed
+        figures |= {"latency_ms": timed["latency_ms"], "size_bytes": timed["size_bytes"]}
+    broken = ceilings_of(context).violations(**figures)
+    if broken:
+        raise InputError(f"{where}: {'; '.join(broken)} on {budget.target}; take a smaller model, width_multiplier or input_size, or a [search]")
+    return figures
+
+
+def time_networks(
+    context: Context, networks: list[Network], folder: Path, *, reference: Network | None = None
+) -> list[dict[str, Any] | Exception]:
+    """Export probes of networks and time them in turn on the budget's device, each against an interleaved reference.
+
+    Returns:
+        Per network: `latency_ms` (the budget's statistic), `ratio` (to the reference, None without one) and `size_bytes`;
+        or what went wrong with its export.
+    """
+    device = open_device(context.recipe.budget.target)
+    statistic = context.recipe.budget.statistic
+    folder.mkdir(parents=True, exist_ok=True)
+    size = context.splits.image_size
+    found: list[dict[str, Any] | Exception] = []
+    artifacts = []
+    for number, network in enumerate(networks):
+        try:
+            artifacts.append(export_probe(network, folder / f"probe{number}.onnx", sample_size=size))
+            found.append({})
+        except LimbeckError as error:
+            found.append(error)
+    anchor = None if reference is None else export_probe(reference, folder / "reference.onnx", sample_size=size)
+    measured = measure_artifacts(device, artifacts, warmup=PROBE_WARMUP, runs=PROBE_RUNS, reference=anchor, memory=False)
+    timed = iter(measured)
+    for record in found:
+        if isinstance(record, dict):
+            one = next(timed)
+            record |= {
+                "latency_ms": one.latency_ms.statistic(statistic),
+                "ratio": one.ratio_to_reference,
+                "size_bytes": one.size_bytes,
+            }
+    for artifact in artifacts:
+        Path(artifact.path).unlink(missing_ok=True)
+    return found

@@ -1,0 +1,279 @@
+"""Collects what the stages of a run left into `report.json` and its page. Wording and drawing are the report room's."""
+
+from __future__ import annotations
+
+import base64
+import io
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from limbeck.calibrate import softmax
+from limbeck.errors import InputError
+from limbeck.export import paired_difference
+from limbeck.files import read_json, write_json, write_text
+from limbeck.models import Table
+from limbeck.pipeline.context import Context
+from limbeck.pipeline.folder import StageRecord
+from limbeck.report import attach_seeds, judge, render_many, write_report
+
+__all__ = ["report_runs", "summary_text", "write_run_report", "write_seeds_report"]
+
+ROLES = {
+    "teacher": "teaches, not deployed",
+    "plain": "the same student without distillation",
+    "off_the_shelf": "a ready pretrained network, fine-tuned",
+    "student": "the result",
+    "student_int8": "the result in int8",
+}
+ORDER = ("teacher", "plain", "off_the_shelf", "student", "student_int8")
+PACKAGES = ("limbeck", "torch", "torchvision", "timm", "onnx", "onnxruntime", "optuna", "numpy")
+WORST_CONFUSIONS = 6
+EXAMPLES_EACH = 4
+
+
+def write_run_report(context: Context, records: dict[str, StageRecord], *, started: float, command: str) -> dict[str, Any]:
+    """Put the stages together, judge them in words, and write `report.json` and `report.html`."""
+    calibrated = records["calibrate"].result["models"]
+    exported = records["export"].result
+    measured = records["measure"].result["measurements"]
+    models = [_model(context, name, records, calibrated, exported, measured) for name in _ordered(calibrated)]
+    models += [_int8_model(models, exported, measured)] if exported["int8"] is not None else []
+    confusions, pictures = worst_confusions(context, _stage_of("student", records))
+    report: dict[str, Any] = {
+        "schema": 1,
+        "run": context.recipe.name,
+        "task": context.recipe.task,
+        "models": models,
+        "search": _search(context, records.get("search")),
+        "parity": exported["parity"],
+        "budget": context.recipe.budget.model_dump(mode="json"),
+        "data": _data(context),
+        "warnings": [*context.splits.report.get("warnings", []), *context.notes],
+        "confusions": confusions,
+        "paired": _paired(context, records, exported),
+        "stages": [{"name": name, "seconds": record.seconds} for name, record in records.items()],
+        "provenance": provenance(context, started=started, command=command),
+    }
+    report["verdicts"] = judge(report)
+    write_report(context.folder.path, report, pictures={"confusions": pictures})
+    write_json(context.folder.path / "stages" / "pictures.json", {"confusions": pictures})
+    return read_json(context.folder.path / "report.json")
+
+
+def _ordered(names: Any) -> list[str]:
+    return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
+def _stage_of(name: str, records: dict[str, StageRecord]) -> str:
+    for stage in (f"train/{name}", f"distill/{name}"):
+        if stage in records:
+            return stage
+    return f"distill/student/{name}"
+
+
+def _model(
+    context: Context,
+    name: str,
+    records: dict[str, StageRecord],
+    calibrated: dict[str, Any],
+    exported: dict[str, Any],
+    measured: dict[str, Any],
+) -> dict[str, Any]:
+    judged, task = calibrated[name], context.task
+    record = records.get(_stage_of(name, records))
+    trained = record.result if record is not None else records["distill/student"].result["peers"][name]
+    metrics = judged["metrics"]
+    target = measured[name][0]
+    return {
+        "name": name,
+        "role": ROLES.get(name, "trained together with the student"),
+        "metrics": metrics,
+        "validation": judged["validation"],
+        "primary": {"name": task.primary, "value": metrics[task.primary], "higher_is_better": task.higher_is_better},
+        "top1": metrics.get("top1"),
+        "ece": metrics["ece"],
+        "nll": metrics["nll"],
+        "params": trained["params"],
+        "macs": trained["macs"],
+        "input_size": trained["input_size"],
+        "size_bytes": target["size_bytes"],
+        "latency_ms": target["latency_ms"],
+        "measurements": measured[name],
+        "seeds": {},
+        "artifact": exported["artifacts"][name]["path"],
+        "reliability": {
+            "before": judged["before"],
+            "after": judged["after"],
+            "temperature": judged["temperature"] if judged["after"] else None,
+            "reason": judged["reason"] or None,
+        },
+        "origin": trained.get("origin"),
+        "fit": trained.get("fit"),
+    }
+
+
+def _int8_model(models: list[dict[str, Any]], exported: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
+    """The int8 form shares the student's counts; its figures are its own, from the device's runtime."""
+    student = next(m for m in models if m["name"] == "student")
+    int8 = exported["int8"]
+    entry = {key: student[key] for key in ("params", "macs", "input_size")}
+    entry |= {"name": "student_int8", "role": ROLES["student_int8"], "seeds": {}, "metrics": int8["metrics"]}
+    primary = student["primary"]["name"]
+    entry["primary"] = {**student["primary"], "value": int8["metrics"][primary]}
+    entry |= {key: int8["metrics"].get(key) for key in ("top1", "ece", "nll")}
+    if "student_int8" in measured:
+        target = measured["student_int8"][0]
+        entry |= {"size_bytes": target["size_bytes"], "latency_ms": target["latency_ms"], "measurements": measured["student_int8"]}
+        entry["artifact"] = exported["artifacts"]["student_int8"]["path"]
+    else:
+        entry["withheld"] = int8["withheld"]
+    return entry
+
+
+def _search(context: Context, record: StageRecord | None) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    budget, study = context.recipe.budget, record.result["study"]
+    trials = [{**trial, "reused": trial["reused"] is not None} for trial in study["trials"]]
+    front = [study["trials"][index]["number"] for index in study["front"]]
+    chosen = {"trials": trials, "front": front, "best": study["best"]["number"]}
+    return {**study, **chosen, "ceiling_ms": budget.max_latency_ms, "statistic": budget.statistic}
+
+
+def _data(context: Context) -> dict[str, Any]:
+    splits = context.splits
+    found = splits.report
+    return {
+        "name": context.recipe.data.name if context.recipe.data.path is None else Path(context.recipe.data.path).name,
+        "classes": len(splits.class_names),
+        "class_names": list(splits.class_names),
+        "image_size": list(splits.image_size),
+        **{key: found[key] for key in ("counts", "left_out", "left_out_count") if key in found},
+        "leakage": sum(pair["count"] for pair in found["leakage"]) if isinstance(found.get("leakage"), list) else found.get("leakage"),
+        "warnings": found.get("warnings", []),
+        "fingerprint": splits.fingerprint,
+    }
+
+
+def _paired(context: Context, records: dict[str, StageRecord], exported: dict[str, Any]) -> dict[str, Any]:
+    """Paired differences of correctness on the same test pictures."""
+    target = context.splits.test.labels
+    correct = {}
+    for name in ("student", "plain", "off_the_shelf", "teacher"):
+        stage = _stage_of(name, records)
+        if (context.folder.stage(stage) / "predictions.npz").exists():
+            correct[name] = context.predictions(stage).test.argmax(1) == target
+    pairs = [("student", other) for other in ("plain", "off_the_shelf", "teacher") if other in correct]
+    found = {f"{a}_vs_{b}": paired_difference(correct[a], correct[b]) for a, b in pairs if a in correct}
+    if exported["int8"] is not None:
+        found["student_int8_vs_student"] = exported["int8"]["paired"]
+    return found
+
+
+def worst_confusions(context: Context, stage: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The student's most frequent mistakes on test, and the same with a few example pictures each as PNG data URIs."""
+    probabilities = softmax(context.predictions(stage).test)
+    target, predicted = context.splits.test.labels, probabilities.argmax(1)
+    names = context.splits.class_names
+    wrong = np.flatnonzero(predicted != target)
+    pairs, counts = np.unique(np.stack([target[wrong], predicted[wrong]]), axis=1, return_counts=True)
+    plain, pictured = [], []
+    for column in np.argsort(-counts, kind="stable")[:WORST_CONFUSIONS]:
+        true, taken = pairs[:, column]
+        rows = wrong[(target[wrong] == true) & (predicted[wrong] == taken)]
+        surest = rows[np.argsort(-probabilities[rows, taken], kind="stable")][:EXAMPLES_EACH]
+        entry = {"true": names[true], "predicted": names[taken], "count": int(counts[column])}
+        plain.append(entry)
+        pictured.append({**entry, "examples": [data_uri(context.splits.test.picture(int(row))) for row in surest]})
+    return plain, pictured
+
+
+def data_uri(picture: np.ndarray, *, side: int = 96) -> str:
+    """[H, W, 3] uint8 -> a PNG data URI of about `side` pixels; small pictures are enlarged without smoothing."""
+    image = Image.fromarray(picture)
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    image = image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def provenance(context: Context, *, started: float, command: str) -> dict[str, Any]:
+    """What is needed to do the run again."""
+    form = "%Y-%m-%dT%H:%M:%SZ"
+    return {
+        "recipe": context.recipe.resolved(),
+        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "seed": context.recipe.seed,
+        "commit": _commit(),
+        "host": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "command": command,
+        "started": time.strftime(form, time.gmtime(started)),
+        "finished": time.strftime(form, time.gmtime()),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of Limbeck's own source tree, where it runs from one."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def write_seeds_report(path: Path, seeds: list[int], reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """One report over several seeds: the figures of the first, with every model's mean, spread and paired test."""
+    combined = attach_seeds(reports[0], reports)
+    combined["run"] = f"{reports[0]['run']}, seeds {', '.join(map(str, seeds))}"
+    combined["verdicts"] = judge(combined)
+    pictures = path / f"seed-{seeds[0]}" / "stages" / "pictures.json"
+    write_report(path, combined, pictures=read_json(pictures) if pictures.exists() else None)
+    return read_json(path / "report.json")
+
+
+def report_runs(runs: list[Path], *, output: Path | None = None) -> Path:
+    """Write one run's page again from its `report.json`, or one page of several runs side by side.
+
+    Raises:
+        InputError: a run has no report.
+    """
+    reports = []
+    for run in runs:
+        path = run / "report.json"
+        if not path.exists():
+            raise InputError(f"{run}: no report.json; `limbeck run {run}` finishes the run first")
+        reports.append(read_json(path))
+    if len(runs) > 1:
+        page = output or Path("report.html")
+        write_text(page, render_many(reports))
+        return page
+    pictures = runs[0] / "stages" / "pictures.json"
+    given = read_json(pictures) if pictures.exists() else None
+    return write_report(output.parent if output else runs[0], reports[0], pictures=given)
+
+
+def summary_text(report: dict[str, Any]) -> str:
+    """The table that ends a run in the terminal."""
+    lines = [f"{'model':<16}{'primary':>9}{'ECE':>8}{'median ms':>11}{'p90 ms':>9}{'size kB':>9}{'params':>11}"]
+    for model in report["models"]:
+        if model.get("withheld"):
+            lines.append(f"{model['name']:<16}withheld: {model['withheld']}")
+            continue
+        latency = model["latency_ms"]
+        lines.append(
+            f"{model['name']:<16}{model['primary']['value']:>9.4f}{model['ece']:>8.4f}{latency['median']:>11.3f}{latency['p90']:>9.3f}"
+            f"{model['size_bytes'] / 1e3:>9.0f}{model['params']:>11,}"
+        )
+    lines += [f"{'+' if v['kind'] == 'good' else '-' if v['kind'] == 'bad' else ' '} {v['text']}" for v in report["verdicts"]]
+    return "\n".join(lines)

@@ -1,0 +1,154 @@
+"""The chain of stages. Read top to bottom: this is what a run does. Each step's own work lives in its stage's file."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from limbeck.console import say
+from limbeck.errors import GateFailed
+from limbeck.files import write_json
+from limbeck.pipeline.baselines import train_off_the_shelf
+from limbeck.pipeline.budget import check_budget
+from limbeck.pipeline.calibrate import calibrate
+from limbeck.pipeline.context import Context
+from limbeck.pipeline.distill import distill, needs_trained_teacher
+from limbeck.pipeline.export import export
+from limbeck.pipeline.folder import RunFolder, StageRecord
+from limbeck.pipeline.measure import measure
+from limbeck.pipeline.report import summary_text, write_run_report, write_seeds_report
+from limbeck.pipeline.resolve import resolve
+from limbeck.pipeline.search import search, student_network
+from limbeck.pipeline.train import train_plain, train_student, train_teacher
+from limbeck.recipe import Recipe
+from limbeck.train import barrier, start_distributed
+
+__all__ = ["run_recipe", "run_seeds"]
+
+ORDER = ("train", "search", "distill", "calibrate", "export", "measure")
+
+
+def run_recipe(
+    recipe: Recipe, path: Path, *, until: str | None = None, home: Path | None = None, siblings: tuple[RunFolder, ...] = ()
+) -> dict[str, Any]:
+    """Run a recipe in a folder, up to the stage `until` (default: all, and the report).
+
+    Returns:
+        `report.json`'s content; with `until`, the stages that are finished.
+
+    Raises:
+        InputError: something in the recipe, its data or its files is wrong; said before any work where it can be.
+        GateFailed: a parity gate refused an export that the recipe asked for (after the report is written).
+        Stopped: SIGTERM came; what was done is kept.
+    """
+    start_distributed()
+    folder = RunFolder(path, home=home, siblings=siblings)
+    context = Context(recipe, folder)
+    with folder.lock() if context.is_writer else contextlib.nullcontext():
+        started = time.time()
+        resolve(context)
+        if context.is_writer:
+            write_json(folder.path / "recipe.json", recipe.resolved())
+        records = _stages(context, ORDER.index(until) if until else len(ORDER))
+        if until is not None:
+            return {"run": recipe.name, "stages": {name: record.result for name, record in records.items()}}
+        report: dict[str, Any] = {}
+        if context.is_writer:
+            report = write_run_report(context, records, started=started, command=" ".join(["limbeck", *sys.argv[1:]]))
+            say(summary_text(report))
+            say(f"report: {folder.path / 'report.html'}")
+        barrier()
+    refused = [gate["text"] for gate in report.get("parity", ()) if not gate["passed"] and gate["required"]]
+    if refused:
+        raise GateFailed(f"{folder.path}: {'; '.join(refused)}")
+    return report
+
+
+def _stages(context: Context, last: int) -> dict[str, StageRecord]:
+    recipe = context.recipe
+    records: dict[str, StageRecord] = {}
+    models: dict[str, str] = {}  # name in the report -> stage that holds it
+
+    def keep(name: str, stage: str, record: StageRecord) -> None:
+        records[stage] = record
+        models[name] = stage
+        barrier()
+
+    def upstream(*stages: str) -> dict[str, str]:
+        return {f"after {stage}": records[stage].fingerprint for stage in stages if stage in records}
+
+    if needs_trained_teacher(recipe):
+        keep("teacher", "train/teacher", _told("train the teacher", train_teacher, context))
+
+    if recipe.search is not None:
+        if last < ORDER.index("search"):
+            return records
+        if context.is_writer:
+            records["search"] = _told("search", search, context)
+        barrier()
+    elif context.is_writer:
+        with contextlib.ExitStack() as stack:
+            scratch = stack.enter_context(_scratch(context))
+            check_budget(context, student_network(context), scratch, where="budget")
+
+    if recipe.search is not None and last < ORDER.index("distill"):
+        return records
+    after = upstream("search")
+    if recipe.distill is None:
+        record = _told("train the student", train_student, context, stage="train/student", upstream=after, name="student")
+        keep("student", "train/student", record)
+    elif recipe.baselines.plain:
+        keep("plain", "train/plain", _told("train the same student without distillation", train_plain, context, upstream=after))
+    if recipe.distill is not None:
+        if last < ORDER.index("distill"):
+            return records
+        record = _told("distill", distill, context, upstream=after | upstream("train/teacher"))
+        keep("student", "distill/student", record)
+        for peer in record.result["peers"]:
+            models[peer] = f"distill/student/{peer}"
+    if recipe.baselines.off_the_shelf is not None:
+        record = _told("fine-tune a ready network", train_off_the_shelf, context)
+        records["train/off_the_shelf"] = record
+        if not record.result.get("skipped"):
+            models["off_the_shelf"] = "train/off_the_shelf"
+
+    if not context.is_writer:
+        return records
+    trained = {k: v for k, v in upstream(*records).items()}
+    for verb, work in (("calibrate", calibrate), ("export", export), ("measure", measure)):
+        if last < ORDER.index(verb):
+            break
+        records[verb] = _told(verb, work, context, models, trained)
+        trained = trained | upstream(verb)
+    return records
+
+
+@contextlib.contextmanager
+def _scratch(context: Context) -> Any:
+    import tempfile
+
+    with tempfile.TemporaryDirectory(dir=context.folder.path) as folder:
+        yield Path(folder)
+
+
+def _told(what: str, work: Any, context: Context, *args: Any, **options: Any) -> StageRecord:
+    say(f"== {what}")
+    return work(context, *args, **options)
+
+
+def run_seeds(recipe: Recipe, path: Path, seeds: list[int]) -> dict[str, Any]:
+    """Run a recipe once per seed, each in `seed-<n>` of `path`, and write one report with mean, spread and a paired test.
+
+    The teacher and the search have seeds of their own, so they are done once and shared.
+    """
+    done: list[RunFolder] = []
+    reports = []
+    for seed in seeds:
+        say(f"==== seed {seed}")
+        folder = path / f"seed-{seed}"
+        reports.append(run_recipe(recipe.model_copy(update={"seed": seed}), folder, home=path.parent, siblings=tuple(done)))
+        done.append(RunFolder(folder))
+    return write_seeds_report(path, seeds, reports)

@@ -1,0 +1,228 @@
+"""Stage `search`: candidates are timed on the device first, then trained briefly. The study itself is the search room's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from limbeck.console import say, set_quiet
+from limbeck.errors import InputError
+from limbeck.files import fingerprint
+from limbeck.models import Network, Table, build, inherit_weights
+from limbeck.parts import find_part
+from limbeck.pipeline.budget import ceilings_of, time_networks
+from limbeck.pipeline.context import Context
+from limbeck.pipeline.folder import RunFolder, StageRecord
+from limbeck.pipeline.train import load_given, train_objective, weights_key
+from limbeck.recipe import Recipe, Train
+from limbeck.search import SPACES, CandidateCost, Space, run_study
+from limbeck.types import Evaluation
+
+__all__ = ["open_space", "search", "seed_network", "student_network"]
+
+
+def open_space(context: Context) -> Space:
+    """The recipe's search space, for this data.
+
+    Raises:
+        InputError: the student cannot be the reference of the space, or an option of it is wrong.
+    """
+    section, student = context.recipe.search, context.recipe.student
+    assert section is not None
+    make = find_part("space", section.space, SPACES, where="search.space")
+    reference = context.create(student, where="student")
+    try:
+        return make(
+            reference=reference.table if reference.table is not None else student.model,
+            num_classes=context.num_classes,
+            picture_size=context.splits.image_size,
+            **section.options,
+        )
+    except TypeError as error:
+        raise InputError(f"search.options: {error}") from error
+
+
+def search(context: Context) -> StageRecord:
+    """Search the student's architecture under the budget; the result holds the study and the best `architecture`."""
+    section = context.recipe.search
+    assert section is not None
+    inputs = context.inputs("data", "augment", "student", "train", "budget", "search", seed=section.seed, task=context.recipe.task)
+    for schedule_only in ("workers", "storage"):  # how many processes train, and where the ledger lies, changes no result
+        inputs["search"].pop(schedule_only)
+    if section.seed_weights:
+        inputs["seed_weights"] = weights_key(section.seed_weights)
+
+    def work(folder: Path) -> dict[str, Any]:
+        space = open_space(context)
+        reference = build(space.build(dict(space.reference)))
+        anchor = time_networks(context, [reference], folder / "probes")[0]
+        if isinstance(anchor, Exception):
+            raise anchor
+        say(f"search: {space.size:,} networks; the reference takes {anchor['latency_ms']:.3g} ms")
+
+        def time_candidates(points: list[dict[str, Any]]) -> list[CandidateCost | Exception]:
+            networks = [build(space.build(point)) for point in points]
+            timed = time_networks(context, networks, folder / "probes", reference=reference)
+            return [one if isinstance(one, Exception) else _cost(one, anchor["latency_ms"]) for one in timed]
+
+        def cheap_cost(point: dict[str, Any]) -> tuple[int, int]:
+            table = space.build(point)
+            return table.params(), table.macs()
+
+        evaluate = ProxyEvaluation(context.recipe.resolved(), str(context.folder.path), context)
+        if evaluate.seed is not None:
+            say("search: candidates inherit the seed network's weights by cropping")
+        try:
+            study = run_study(
+                space,
+                folder=folder,
+                sampler=section.sampler,
+                trials=section.trials,
+                batch=section.batch,
+                seed=section.seed,
+                ceilings=ceilings_of(context),
+                time_candidates=time_candidates,
+                cheap_cost=cheap_cost,
+                evaluate=evaluate,
+                workers=section.workers,
+                storage=section.storage,
+                higher_is_better=context.task.higher_is_better,
+                identity={"inputs": fingerprint({k: v for k, v in inputs.items() if k != "search"}), "proxy": inputs["search"]["proxy"]},
+                on_event=_tell(section.trials),
+            )
+        finally:
+            shutil.rmtree(folder / "probes", ignore_errors=True)
+        shutil.rmtree(folder / "candidates", ignore_errors=True)
+        tree = study.as_json()
+        for trial in tree["trials"]:
+            trial["rows"] = space.build(trial["point"]).rows_text()
+        tree |= {"space": space.name, "size": space.size, "reference": _reference_row(tree["trials"])}
+        return {"study": tree, "architecture": space.build(study.best["point"]).to_json()}
+
+    return context.folder.do("search", inputs, work, write=context.is_writer)
+
+
+def seed_network(context: Context) -> Network | None:
+    """The trained or pretrained network whose weights candidates inherit; None where the recipe names none."""
+    section, student = context.recipe.search, context.recipe.student
+    if section is not None and not section.inherit:
+        return None
+    if section is not None and section.seed_weights:
+        return load_given(section.seed_weights, context, where="search.seed_weights", same_classes=False)
+    if student.pretrained:
+        return context.create(student, where="student")
+    return None
+
+
+def student_network(context: Context) -> Network:
+    """A fresh student: the search's best architecture, or the recipe's own; the same weights for every training of a seed."""
+    torch.manual_seed(context.recipe.seed)
+    if context.recipe.search is None:
+        return context.create(context.recipe.student, where="student")
+    table = Table.from_json(context.folder.need("search").result["architecture"])
+    network = build(table)
+    seed = seed_network(context)
+    if seed is not None:
+        inherit_weights(seed, network)
+    return network
+
+
+@dataclass
+class ProxyEvaluation:
+    """The short training that scores a candidate; picklable, so that worker processes can do it too.
+
+    Each process opens the data once and keeps it for all its candidates.
+    """
+
+    recipe: dict[str, Any]
+    folder: str
+    context: Context | None = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"recipe": self.recipe, "folder": self.folder, "context": None}
+
+    def _open(self) -> Context:
+        if self.context is None:  # in a worker process
+            set_quiet(True)
+            self.context = Context(Recipe.model_validate(self.recipe), RunFolder(self.folder))
+        return self.context
+
+    @property
+    def seed(self) -> Network | None:
+        """The network whose weights candidates inherit."""
+        if not hasattr(self, "_seed"):
+            self._seed = seed_network(self._open())
+        return self._seed
+
+    def __call__(self, point: dict[str, Any], seed: int) -> Evaluation:
+        """Train one candidate for the proxy's few epochs and return its accuracy on validation."""
+        context, started = self._open(), time.perf_counter()
+        section = context.recipe.search
+        assert section is not None
+        table = open_space(context).build(point)
+        torch.manual_seed(seed)
+        network = build(table)
+        if self.seed is not None:
+            inherit_weights(self.seed, network)
+        pictures = context.splits.train if section.proxy.limit is None else context.splits.train.limited(section.proxy.limit)
+        train = _proxy_settings(context.recipe.train, section.proxy, workers=section.workers)
+        folder = Path(self.folder) / "stages" / "search" / "candidates" / fingerprint([point, seed])
+        evaluate = context.evaluator(train.device)
+        assert evaluate is not None  # resolve refuses a search without a validation split
+        train_objective(context, network, train, folder, seed=seed, name="candidate", pictures=pictures, select=False)
+        figures = evaluate(network)
+        shutil.rmtree(folder, ignore_errors=True)
+        return Evaluation(
+            "complete",
+            accuracy=figures[context.task.primary],
+            seconds=time.perf_counter() - started,
+            metrics={name: value for name, value in figures.items() if name != context.task.primary},
+        )
+
+
+def _proxy_settings(train: Train, proxy: Any, *, workers: int) -> Train:
+    threads = train.threads
+    if threads is None and workers > 1:  # trainings side by side share the cores
+        threads = max(1, (os.cpu_count() or 1) // workers)
+    return train.model_copy(
+        update={
+            "epochs": proxy.epochs,
+            "learning_rate": proxy.learning_rate or train.learning_rate,
+            "warmup_epochs": min(train.warmup_epochs, proxy.epochs / 4),
+            "ema": 0.0,  # an average over so few steps says nothing
+            "threads": threads,
+        }
+    )
+
+
+def _cost(timed: dict[str, Any], anchor_ms: float) -> CandidateCost:
+    """Latency through the ratio to the interleaved reference: what a device that drifts moves least."""
+    latency = timed["ratio"] * anchor_ms
+    return CandidateCost(latency_ms=latency, size_bytes=timed["size_bytes"], metrics={"raw_ms": timed["latency_ms"], "ratio": timed["ratio"]})
+
+
+def _reference_row(trials: list[dict[str, Any]]) -> dict[str, Any]:
+    first = trials[0]  # a study tries the reference first
+    return {"accuracy": first["accuracy"], "latency_ms": first["latency_ms"]}
+
+
+def _tell(trials: int) -> Any:
+    def on_event(event: str, record: dict[str, Any]) -> None:
+        if event == "resumed":
+            say(f"search: goes on with {record['finished']} of {record['trials']} candidates done")
+        elif event == "finished":
+            figures = f"{record['accuracy']:.4f}" if record.get("accuracy") is not None else record.get("reason", "")
+            latency = f", {record['latency_ms']:.3g} ms" if record.get("latency_ms") is not None else ""
+            say(f"search: candidate {record['slot'] + 1} of {trials}: {figures}{latency}")
+        elif event == "exhausted":
+            say("search: the space holds no further candidate within the ceilings")
+
+    return on_event
+
+

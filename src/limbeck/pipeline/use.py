@@ -1,0 +1,93 @@
+"""`limbeck evaluate` and `limbeck measure FILE`: exported models on other data and on any target."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limbeck.console import bar
+from limbeck.deployed import DeployedModel, load, read_artifact
+from limbeck.errors import InputError
+from limbeck.pipeline.calibrate import calibration_figures
+
+__all__ = ["evaluate_model", "measure_anything"]
+
+
+def evaluate_model(model: str, data: str, *, target: str = "onnxruntime") -> dict[str, Any]:
+    """Accuracy and calibration of an exported model on every labelled picture of a data set.
+
+    Args:
+        model: a run folder or an ONNX file.
+        data: a folder with one sub-folder per class, a table with image and label columns, or a data set's name.
+        target: the device to run it on.
+
+    Raises:
+        InputError: the model or the data cannot be used, or the data has classes that the model does not know.
+    """
+    from limbeck.data import read_labelled
+    from limbeck.measure import open_device
+    from limbeck.tasks import Classification
+
+    deployed = load(model)
+    pictures = read_labelled(data, image_size=deployed.input_size, fit=deployed.fit)
+    labels = match_classes(pictures.class_names, deployed, where=data)[pictures.labels]
+    device = open_device(target)
+    artifact = read_artifact(deployed.path)
+    rows = []
+    with bar("evaluate", len(pictures), unit="picture") as progress:
+        for start in range(0, len(pictures), 32):
+            batch = np.stack([pictures.picture(i) for i in range(start, min(start + 32, len(pictures)))])
+            rows.append(device.run(artifact, deployed.prepare(batch)))
+            progress.advance(len(batch))
+    probabilities = np.concatenate(rows).astype(np.float64)
+    task = Classification(len(deployed.class_names))
+    figures = task.figures(np.log(np.maximum(probabilities, 1e-30)), labels)
+    return {
+        "model": str(deployed.path),
+        "data": data,
+        "pictures": len(pictures),
+        **{k: float(v) for k, v in figures.items()},
+        **calibration_figures(probabilities, labels, bins=15),
+    }
+
+
+def match_classes(names: tuple[str, ...], deployed: DeployedModel, *, where: str) -> np.ndarray:
+    """[data classes] -> index in the model's classes, by name.
+
+    Raises:
+        InputError: the data has a class that the model does not know.
+    """
+    known = {name: index for index, name in enumerate(deployed.class_names)}
+    missing = [name for name in names if name not in known]
+    if missing:
+        shown = ", ".join(missing[:5])
+        raise InputError(f"{where}: the model does not know the class {shown} (it knows {', '.join(list(known)[:10])}{' ...' if len(known) > 10 else ''})")
+    return np.array([known[name] for name in names])
+
+
+def measure_anything(thing: str, *, target: str, runs: int, size: int) -> dict[str, Any]:
+    """Time an ONNX file, or a model by name (with random weights, exported first), on a target.
+
+    Raises:
+        InputError: no such file or model, or the target cannot be opened.
+    """
+    from limbeck.measure import measure_artifacts, open_device
+
+    device = open_device(target)
+    if Path(thing).suffix == ".onnx":
+        artifact = read_artifact(thing)
+        (measurement,) = measure_artifacts(device, [artifact], warmup=30, runs=runs)
+        return measurement.as_json()
+    if Path(thing).exists():
+        raise InputError(f"{thing}: not an ONNX file, a recipe or a run folder")
+    from limbeck.export import export_probe
+    from limbeck.models import create_model
+
+    network = create_model(thing, input_size=(size, size))
+    with tempfile.TemporaryDirectory() as scratch:
+        artifact = export_probe(network, Path(scratch) / "probe.onnx", sample_size=(size, size))
+        (measurement,) = measure_artifacts(device, [artifact], warmup=30, runs=runs)
+    return {**measurement.as_json(), "artifact": f"{thing} at {size} x {size}, random weights", "params": network.params(), "macs": network.macs()}
