@@ -1,1 +1,18 @@
+"""Conformance suites for parts of your own, and a device with known latencies. A run of Limbeck needs none of it."""
 
+from limbeck.testing.artifacts import count_onnx_macs, make_artifact
+from limbeck.testing.devices import check_device
+from limbeck.testing.fake_device import FakeDevice
+from limbeck.testing.losses import check_loss
+from limbeck.testing.models import check_network
+from limbeck.testing.tasks import check_task
+
+__all__ = [
+    "FakeDevice",
+    "check_device",
+    "check_loss",
+    "check_network",
+    "check_task",
+    "count_onnx_macs",
+    "make_artifact",
+]
