@@ -1,0 +1,113 @@
+"""What a search found, as plain data. Nothing here asks, tells or runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from limbeck.errors import InputError
+from limbeck.search.ceilings import Ceilings
+from limbeck.search.ledger import Candidate
+from limbeck.search.pareto import pareto_front
+
+__all__ = ["StudyResult", "make_result"]
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a search found.
+
+    Attributes:
+        trials: one record per candidate in the order in which they were asked: number, slot (None where parameters or
+            MACs rejected it and the slot was filled by another), state (`complete`, `pruned`, `failed`), point,
+            accuracy, latency_ms, params, macs, size_bytes, reason, seconds, reused (number of the trial whose result it
+            took over), metrics. Trials that a killed driver lost are left out: they were asked again.
+        best: the record of the most accurate complete one, of equals the faster.
+        front: indices into `trials` of the Pareto set of accuracy against latency, from the fastest on.
+        sampler: its name.
+        asked: candidates asked for, rejected ones included.
+        seconds: wall time by phase, over every start of the search: `timing`, `training`, `other`.
+    """
+
+    trials: list[dict[str, Any]]
+    best: dict[str, Any]
+    front: list[int]
+    sampler: str
+    asked: int
+    seconds: dict[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """The form of `report.json`'s `search` entry."""
+        return asdict(self)
+
+
+def make_result(
+    candidates: Sequence[Candidate],
+    *,
+    ceilings: Ceilings,
+    sampler: str,
+    seconds: dict[str, float],
+    higher_is_better: bool,
+) -> StudyResult:
+    """Sum up the candidates of a study.
+
+    Raises:
+        InputError: none is complete; says how near the nearest came.
+    """
+    ordered = sorted(candidates, key=lambda candidate: (candidate.slot, candidate.attempt))
+    trials = [_record(candidate) for candidate in ordered]
+    complete = [index for index, trial in enumerate(trials) if trial["state"] == "complete"]
+    if not complete:
+        raise InputError(_explain_nothing(trials, ceilings))
+    sign = 1.0 if higher_is_better else -1.0
+    best = min(complete, key=lambda index: (-sign * trials[index]["accuracy"], trials[index]["latency_ms"], index))
+    trained = [index for index in complete if trials[index]["reused"] is None]
+    pairs = [(trials[index]["accuracy"], trials[index]["latency_ms"]) for index in trained]
+    front = [trained[place] for place in pareto_front(pairs, higher_is_better=higher_is_better)]
+    return StudyResult(trials, trials[best], front, sampler, len(trials), seconds)
+
+
+def _record(candidate: Candidate) -> dict[str, Any]:
+    cost, outcome = candidate.cost, candidate.outcome
+    return {
+        "number": candidate.number,
+        "slot": None if candidate.rejected else candidate.slot,
+        "state": candidate.state,
+        "point": dict(candidate.point),
+        "accuracy": outcome.get("accuracy"),
+        "latency_ms": cost.get("latency_ms"),
+        "params": cost.get("params"),
+        "macs": cost.get("macs"),
+        "size_bytes": cost.get("size_bytes"),
+        "reason": outcome.get("reason", ""),
+        "seconds": outcome.get("seconds", 0.0),
+        "reused": outcome.get("reused"),
+        "metrics": {**cost.get("metrics", {}), **outcome.get("metrics", {})},
+    }
+
+
+def _explain_nothing(trials: list[dict[str, Any]], ceilings: Ceilings) -> str:
+    """One line on why no candidate is left, from the figure that came nearest to its ceiling."""
+    failed = [trial for trial in trials if trial["state"] == "failed"]
+    if failed and len(failed) == sum(trial["slot"] is not None for trial in trials):
+        return f"search: all {len(failed)} candidates failed; the first: {failed[0]['reason']}"
+    pruned = [trial for trial in trials if trial["state"] == "pruned"]
+    nearest = []
+    for name, words in (
+        ("latency_ms", "the fastest has {} ms"),
+        ("size_bytes", "the smallest file has {} bytes"),
+        ("params", "the smallest has {} parameters"),
+        ("macs", "the lightest has {} MACs"),
+    ):
+        bound = getattr(ceilings, f"max_{name}")
+        figures = [trial[name] for trial in pruned if trial[name] is not None]
+        if bound is not None and figures and min(figures) > bound:
+            least = min(figures)
+            nearest.append(words.format(f"{least:.4g}" if isinstance(least, float) else f"{least:,}"))
+    found = "; ".join(nearest) or (pruned[0]["reason"] if pruned else "no candidate was asked")
+    also = f", and {len(failed)} failed" if failed else ""
+    return (
+        f"search: none of {len(trials)} candidates is within the budget ({ceilings.describe()}){also}: {found}; "
+        "raise the budget, or give the space smaller choices"
+    )

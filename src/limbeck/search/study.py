@@ -1,0 +1,320 @@
+"""The search itself: one driver that asks, rejects, times, evaluates and tells. Nothing here trains or times."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from limbeck.errors import InputError, LimbeckError, Stopped
+from limbeck.parts import find_part
+from limbeck.search.ceilings import CandidateCost, Ceilings
+from limbeck.search.evaluators import Evaluate, Evaluator, open_evaluator, tell_error
+from limbeck.search.ledger import Candidate, Ledger
+from limbeck.search.lock import driver_lock
+from limbeck.search.result import StudyResult, make_result
+from limbeck.search.samplers import SAMPLERS, Direction, History, quiet_optuna
+from limbeck.search.space import Point, Space
+from limbeck.search.stopping import StopRequest, StopSignals
+from limbeck.types import Evaluation
+
+__all__ = ["MAX_REJECTIONS", "run_study"]
+
+MAX_REJECTIONS = 400  # cheap rejections in a row before the space counts as exhausted
+
+CheapCost = Callable[[Point], tuple[int, int]]
+TimeCandidates = Callable[[list[Point]], Sequence[CandidateCost | Exception | str]]
+
+
+def run_study(
+    space: Space,
+    *,
+    folder: str | Path,
+    trials: int,
+    batch: int,
+    seed: int,
+    ceilings: Ceilings,
+    time_candidates: TimeCandidates,
+    cheap_cost: CheapCost,
+    evaluate: Evaluate,
+    sampler: str = "tpe",
+    workers: int = 1,
+    storage: str | None = None,
+    higher_is_better: bool = True,
+    identity: Mapping[str, Any] | None = None,
+    on_event: Callable[[str, dict[str, Any]], None] | None = None,
+) -> StudyResult:
+    """Search `space` for the most accurate candidate within `ceilings`; a search that was stopped or killed goes on.
+
+    Candidates go in generations of `batch` slots: all are asked for (those over `max_params` or `max_macs` are rejected
+    at once and leave their slot open), then all are timed in one call while no evaluation runs, those over a ceiling
+    are pruned, the others evaluated. The first candidate is the space's reference. A point that comes again takes over
+    its earlier result. What is proposed for a slot depends on the seed and on the results of earlier generations alone;
+    so a search that was killed goes on as if it had not been, also with several workers.
+
+    Args:
+        space: what may be built.
+        folder: where the journal and the lock lie.
+        trials: slots: candidates that are evaluated, or pruned after timing, or failed. A higher number than before
+            continues a finished search.
+        batch: slots in a generation.
+        seed: of the proposals, and handed to every evaluation (the same one: a fair comparison).
+        ceilings: hard bounds.
+        time_candidates: points -> one `CandidateCost` each, or what went wrong with that one (an exception or words).
+            What it raises ends the search (the device is gone); the candidates under way are asked again next time.
+        cheap_cost: point -> (params, MACs); an error fails the candidate.
+        evaluate: (point, seed) -> `Evaluation`; must be picklable when `workers` > 1. An error fails the candidate.
+        sampler: a name of `SAMPLERS`, or `package.module:name` of a function seed -> Optuna sampler.
+        workers: processes that evaluate; 1 = this one.
+        storage: Optuna storage URL; None = a journal file in `folder`.
+        higher_is_better: direction of the accuracy.
+        identity: JSON that must be the same when the search goes on (such as fingerprints of the data and of the proxy
+            training), beside space, ceilings, seed, sampler and batch.
+        on_event: told of `resumed`, `asked`, `rejected`, `timed`, `finished` and `exhausted`, with a JSON-able record.
+
+    Raises:
+        InputError: a wrong argument, a folder where another driver is at work, a study of another search, a ledger that
+            cannot be read, or ceilings that no candidate met.
+        Stopped: SIGINT or SIGTERM; the same call goes on from there.
+    """
+    for name, number in (("trials", trials), ("batch", batch)):
+        if number < 1:
+            raise InputError(f"search.{name} = {number}: expected 1 or more")
+    find_part("sampler", sampler, SAMPLERS, where="search.sampler")
+    folder = Path(folder)
+    bound_to = {
+        "space": space.name,
+        "space_fingerprint": space.fingerprint,
+        "ceilings": asdict(ceilings),
+        "seed": seed,
+        "sampler": sampler,
+        "batch": batch,
+        "higher_is_better": higher_is_better,
+        **(identity or {}),
+    }
+    direction: Direction = "maximize" if higher_is_better else "minimize"
+    evaluator = open_evaluator(evaluate, workers)
+    signals = StopSignals()
+    with quiet_optuna(), signals.listening(), driver_lock(folder):
+        try:
+            ledger = Ledger(folder, space=space, direction=direction, identity=bound_to, storage=storage)
+            driver = _Driver(space, ledger, evaluator, signals, ceilings, seed, on_event or (lambda name, record: None))
+            driver.cheap_cost, driver.time_candidates = cheap_cost, time_candidates
+            driver.new_history = lambda: History(space, sampler=sampler, seed=seed, direction=direction)
+            driver.run(trials, batch)
+        except KeyboardInterrupt as stop:
+            why = str(stop) if isinstance(stop, StopRequest) else "an interrupt"
+            raise Stopped(f"search stopped by {why}; the same command goes on from {folder}") from None
+        finally:
+            evaluator.close()
+        return make_result(
+            ledger.candidates,
+            ceilings=ceilings,
+            sampler=sampler,
+            seconds=ledger.seconds,
+            higher_is_better=higher_is_better,
+        )
+
+
+class _Driver:
+    """The only one that asks and tells."""
+
+    cheap_cost: CheapCost
+    time_candidates: TimeCandidates
+    new_history: Callable[[], History]
+
+    def __init__(
+        self,
+        space: Space,
+        ledger: Ledger,
+        evaluator: Evaluator,
+        signals: StopSignals,
+        ceilings: Ceilings,
+        seed: int,
+        on_event: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        self._space, self._ledger, self._evaluator, self._signals = space, ledger, evaluator, signals
+        self._ceilings, self._seed, self._tell = ceilings, seed, on_event
+        self._seconds = {"timing": 0.0, "training": 0.0, "other": 0.0, **ledger.seconds}
+
+    def run(self, trials: int, batch: int) -> None:
+        """Fill every slot, generation by generation."""
+        filled = {candidate.slot for candidate in self._ledger.candidates if candidate.is_finished}
+        if self._ledger.candidates:
+            self._tell("resumed", {"finished": len(filled), "trials": trials})
+        for start in range(0, trials, batch):
+            slots = range(start, min(start + batch, trials))
+            if filled.issuperset(slots):
+                continue
+            with self._measured("other"):
+                generation, is_exhausted = self._ask(slots)
+            with self._measured("timing"):
+                self._time(generation)
+            with self._measured("training"):
+                self._evaluate(generation)
+            self._ledger.note_seconds({name: round(value, 3) for name, value in self._seconds.items()})
+            if is_exhausted:
+                return
+
+    # -- asking ------------------------------------------------------------------------------------------------------
+
+    def _ask(self, slots: range) -> tuple[list[Candidate], bool]:
+        """Ask until every slot has a candidate within the cheap ceilings; return the slots' running ones."""
+        history = self.new_history()
+        earlier = sorted(self._ledger.candidates, key=lambda candidate: (candidate.slot, candidate.attempt))
+        for candidate in earlier:
+            self._show(history, candidate)
+        generation: list[Candidate] = []
+        for slot in slots:
+            mine = [candidate for candidate in earlier if candidate.slot == slot]
+            if any(candidate.is_finished for candidate in mine):
+                continue
+            attempt = len(mine)
+            while True:
+                if attempt >= MAX_REJECTIONS or self._has_rejected_everything():
+                    self._tell("exhausted", {"slot": slot, "rejected": attempt})
+                    return generation, True
+                self._signals.check()
+                candidate = self._ask_one(history, slot, attempt)
+                self._show(history, candidate)
+                attempt += 1
+                if not candidate.rejected:
+                    break
+            if candidate.state == "running":
+                generation.append(candidate)
+        return generation, False
+
+    def _ask_one(self, history: History, slot: int, attempt: int) -> Candidate:
+        point = self._ledger.lost_point(slot, attempt)
+        if point is None:
+            is_first = slot == 0 and attempt == 0
+            point = self._space.check(self._space.reference) if is_first else history.draw(slot, attempt)
+        candidate = self._ledger.ask(slot, attempt, point)
+        self._tell("asked", {"slot": slot, "attempt": attempt, "number": candidate.number, "point": point})
+        if candidate.outcome:  # the driver before was killed between the outcome and the end of the trial
+            self._finish(candidate, **candidate.outcome)
+            return candidate
+        twin = self._twin(candidate)
+        if twin is not None and twin.state != "running":
+            self._take_over(candidate, twin)
+        elif twin is None:
+            self._reject_or_keep(candidate)
+        return candidate
+
+    def _reject_or_keep(self, candidate: Candidate) -> None:
+        try:
+            params, macs = self.cheap_cost(candidate.point)
+        except LimbeckError as error:
+            return self._finish(candidate, "failed", reason=str(error))
+        except Exception as error:
+            return self._finish(candidate, "failed", reason=f"cannot be built: {tell_error(error)}")
+        self._note_cost(candidate, params=int(params), macs=int(macs))
+        if over := self._ceilings.violations(params=int(params), macs=int(macs)):
+            self._finish(candidate, "pruned", rejected=True, reason="; ".join(over))
+        return None
+
+    def _has_rejected_everything(self) -> bool:
+        rejected = {_key(candidate.point) for candidate in self._ledger.candidates if candidate.rejected}
+        return len(rejected) >= self._space.size
+
+    def _twin(self, candidate: Candidate) -> Candidate | None:
+        """The first candidate with the same point, if this one is not it."""
+        key = _key(candidate.point)
+        same = (other for other in self._ledger.candidates if _key(other.point) == key)
+        first = min(same, key=lambda other: (other.slot, other.attempt))
+        return None if first is candidate else first
+
+    # -- timing and evaluating ---------------------------------------------------------------------------------------
+
+    def _time(self, generation: list[Candidate]) -> None:
+        """Time all candidates of a generation in one call, then prune those over a ceiling."""
+        first = [candidate for candidate in generation if self._twin(candidate) is None]
+        untimed = [candidate for candidate in first if "latency_ms" not in candidate.cost]
+        if untimed:
+            with self._signals.interruptible():
+                costs = list(self.time_candidates([dict(candidate.point) for candidate in untimed]))
+            if len(costs) != len(untimed):
+                raise ValueError(f"time_candidates returned {len(costs)} results for {len(untimed)} points")
+            for candidate, cost in zip(untimed, costs, strict=True):
+                if isinstance(cost, CandidateCost):
+                    self._note_cost(
+                        candidate, latency_ms=cost.latency_ms, size_bytes=cost.size_bytes, metrics=dict(cost.metrics)
+                    )
+                else:
+                    reason = tell_error(cost) if isinstance(cost, Exception) else str(cost)
+                    self._finish(candidate, "failed", reason=reason)
+            self._tell("timed", {"numbers": [candidate.number for candidate in untimed]})
+        for candidate in first:
+            if candidate.state == "running" and (over := self._violations(candidate)):
+                self._finish(candidate, "pruned", reason="; ".join(over))
+
+    def _evaluate(self, generation: list[Candidate]) -> None:
+        """Evaluate the survivors; none is under way any more on return."""
+        first = [one for one in generation if one.state == "running" and self._twin(one) is None]
+        evaluations = self._evaluator.evaluate([dict(candidate.point) for candidate in first], self._seed)
+        while True:
+            with self._signals.interruptible():
+                ended = next(evaluations, None)
+            if ended is None:
+                break
+            self._judge(first[ended[0]], ended[1])
+        for candidate in generation:
+            twin = self._twin(candidate) if candidate.state == "running" else None
+            if twin is not None:
+                self._take_over(candidate, twin)
+
+    def _judge(self, candidate: Candidate, evaluation: Evaluation) -> None:
+        if evaluation.state == "failed":
+            self._signals.check()  # what failed because it was being stopped has not failed
+        self._finish(
+            candidate,
+            evaluation.state,
+            accuracy=evaluation.accuracy if evaluation.state == "complete" else None,
+            reason=evaluation.reason,
+            seconds=round(evaluation.seconds, 3),
+            metrics=dict(evaluation.metrics),
+        )
+
+    # -- telling -----------------------------------------------------------------------------------------------------
+
+    def _take_over(self, candidate: Candidate, twin: Candidate) -> None:
+        """End a repeated point with the result that its first occurrence had."""
+        self._ledger.note_cost(candidate, list(twin.constraints), **twin.cost)
+        outcome = {**twin.outcome, "seconds": 0.0, "reused": twin.number}
+        self._finish(candidate, **outcome)
+
+    def _note_cost(self, candidate: Candidate, **figures: Any) -> None:
+        known = {**candidate.cost, **figures}
+        bounded = {name: known.get(name) for name in ("latency_ms", "params", "macs", "size_bytes")}
+        self._ledger.note_cost(candidate, self._ceilings.constraints(**bounded), **figures)
+
+    def _violations(self, candidate: Candidate) -> list[str]:
+        bounded = {name: candidate.cost.get(name) for name in ("latency_ms", "params", "macs", "size_bytes")}
+        return self._ceilings.violations(**bounded)
+
+    def _finish(self, candidate: Candidate, state: Any, **outcome: Any) -> None:
+        self._ledger.finish(candidate, state, **outcome)
+        self._tell(
+            "rejected" if candidate.rejected else "finished",
+            {"slot": candidate.slot, "number": candidate.number, **candidate.outcome, **candidate.cost},
+        )
+
+    def _show(self, history: History, candidate: Candidate) -> None:
+        accuracy = candidate.outcome.get("accuracy")
+        history.add(candidate.point, candidate.state, accuracy=accuracy, constraints=candidate.constraints)
+
+    @contextmanager
+    def _measured(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[phase] += time.perf_counter() - start
+
+
+def _key(point: Point) -> str:
+    return json.dumps(point, sort_keys=True)
