@@ -1,1 +1,32 @@
+"""Networks: tables as data, our families, other libraries' networks, weights both ways. Not here: training, export, search."""
 
+from __future__ import annotations
+
+from limbeck.models.load import MODELS, create_model, family_table, list_models
+from limbeck.models.network import Network, TableNetwork, build
+from limbeck.models.slice import InheritReport, inherit_weights
+from limbeck.models.storage import load_network, save_network
+from limbeck.models.table import Head, Row, Table
+from limbeck.models.tap import tap
+from limbeck.models.weights import FillReport, fill_from, fill_library
+
+__all__ = [
+    "MODELS",
+    "FillReport",
+    "Head",
+    "InheritReport",
+    "Network",
+    "Row",
+    "Table",
+    "TableNetwork",
+    "build",
+    "create_model",
+    "family_table",
+    "fill_from",
+    "fill_library",
+    "inherit_weights",
+    "list_models",
+    "load_network",
+    "save_network",
+    "tap",
+]

@@ -1,0 +1,160 @@
+"""The blocks that tables are built of, as modules. Not here: their widths (`costs.BlockPlan`) and how they are joined (`network`)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from limbeck.models.costs import BlockPlan
+from limbeck.models.table import Table
+
+__all__ = ["ConvNorm", "Inverted", "SamePadConv2d", "Separable", "SqueezeExcite", "build_block", "initialise"]
+
+# Never in place: a tapped or observed feature map must not change after it was handed out.
+ACTIVATION_MODULES: dict[str, Any] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "hard_swish": nn.Hardswish,
+    "silu": nn.SiLU,
+    "identity": nn.Identity,
+    "hard_sigmoid": nn.Hardsigmoid,
+    "sigmoid": nn.Sigmoid,
+}
+
+
+class SamePadConv2d(nn.Conv2d):
+    """A convolution padded as TensorFlow's SAME: the odd pixel goes to the right and the bottom."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C', ceil(H / stride), ceil(W / stride)]."""
+        pads: list[int] = []
+        for side, kernel, stride in ((inputs.shape[3], *self._along(1)), (inputs.shape[2], *self._along(0))):
+            total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+            pads += [total // 2, total - total // 2]
+        return F.conv2d(F.pad(inputs, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+    def _along(self, axis: int) -> tuple[int, int]:
+        return self.kernel_size[axis], self.stride[axis]
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, batch norm, activation."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int,
+        activation: str,
+        conventions: Table,
+        *,
+        groups: int = 1,
+    ) -> None:
+        super().__init__()
+        # At stride 1 an odd kernel's SAME padding is symmetric, so that only strided convolutions need the other form.
+        same = conventions.padding == "same" and stride > 1
+        self.conv: nn.Conv2d = (SamePadConv2d if same else nn.Conv2d)(
+            in_channels, out_channels, kernel_size, stride, 0 if same else kernel_size // 2, groups=groups, bias=False
+        )
+        self.norm = nn.BatchNorm2d(out_channels, eps=conventions.bn_eps, momentum=conventions.bn_momentum)
+        self.activation = ACTIVATION_MODULES[activation]()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C', H', W']."""
+        return self.activation(self.norm(self.conv(inputs)))
+
+
+class SqueezeExcite(nn.Module):
+    """Scale every channel by a gate computed from the means of all of them.
+
+    **Source:** Hu et al. 2018, arXiv 1709.01507; gate and place as in MobileNetV3 (after the depthwise activation).
+    """
+
+    def __init__(self, channels: int, squeezed: int, conventions: Table) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, squeezed, 1)
+        self.activation = ACTIVATION_MODULES[conventions.se_activation]()
+        self.expand = nn.Conv2d(squeezed, channels, 1)
+        self.gate = ACTIVATION_MODULES[conventions.se_gate]()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[N, C, H, W] -> the same shape."""
+        means = inputs.mean(
+            (2, 3), keepdim=True
+        )  # a mean gives both ONNX exporters the same operator; adaptive pooling does not
+        return inputs * self.gate(self.expand(self.activation(self.reduce(means))))
+
+
+class Separable(nn.Module):
+    """Depthwise convolution, then 1x1, norm and activation after each (MobileNetV1)."""
+
+    def __init__(self, plan: BlockPlan, conventions: Table) -> None:
+        super().__init__()
+        channels, act = plan.in_channels, plan.activation
+        self.depthwise = ConvNorm(channels, channels, plan.kernel_size, plan.stride, act, conventions, groups=channels)
+        self.project = ConvNorm(channels, plan.out_channels, 1, 1, act, conventions)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C', H', W']."""
+        return self.project(self.depthwise(inputs))
+
+
+class Inverted(nn.Module):
+    """Inverted residual: 1x1 expansion, depthwise, squeeze-excite, linear 1x1 projection, plus the input where shapes are equal.
+
+    **Source:** Sandler et al. 2018, arXiv 1801.04381, Table 1; squeeze-excite as in MnasNet (1807.11626) and MobileNetV3.
+    """
+
+    def __init__(self, plan: BlockPlan, conventions: Table) -> None:
+        super().__init__()
+        inside, act = plan.hidden_channels, plan.activation
+        self.expand = ConvNorm(plan.in_channels, inside, 1, 1, act, conventions) if plan.expands else None
+        self.depthwise = ConvNorm(inside, inside, plan.kernel_size, plan.stride, act, conventions, groups=inside)
+        self.squeeze_excite = (
+            SqueezeExcite(inside, plan.squeeze_channels, conventions) if plan.squeeze_channels else None
+        )
+        self.project = ConvNorm(inside, plan.out_channels, 1, 1, "identity", conventions)
+        self.adds_input = plan.adds_input
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C', H', W']."""
+        x = self.expand(inputs) if self.expand is not None else inputs
+        x = self.depthwise(x)
+        if self.squeeze_excite is not None:
+            x = self.squeeze_excite(x)
+        x = self.project(x)
+        return x + inputs if self.adds_input else x
+
+
+def build_block(plan: BlockPlan, conventions: Table) -> nn.Module:
+    """The module that `plan` describes, with the norm, padding and gate of `conventions`."""
+    if plan.block == "conv":
+        return ConvNorm(
+            plan.in_channels, plan.out_channels, plan.kernel_size, plan.stride, plan.activation, conventions
+        )
+    return {"separable": Separable, "inverted": Inverted}[plan.block](plan, conventions)
+
+
+def initialise(module: nn.Module) -> None:
+    """Draw fresh weights: convolutions from N(0, 2 / fan_out), dense layers uniformly, norms to 1 and 0.
+
+    **Source:** the published code of MnasNet: standard deviation sqrt(2 / (k * k * c_out)), where a depthwise kernel counts
+    c_out = 1.
+    **Differs:** dense layers draw from +-1/sqrt(max(in, out)); the code's +-1/sqrt(out) was made for 1000 classes and starts
+    a network of a few classes with huge logits.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            fan_out = layer.kernel_size[0] * layer.kernel_size[1] * (layer.out_channels // layer.groups)
+            nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_out))
+        elif isinstance(layer, nn.Linear):
+            bound = 1 / math.sqrt(max(layer.in_features, layer.out_features))
+            nn.init.uniform_(layer.weight, -bound, bound)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.ones_(layer.weight)
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d) and layer.bias is not None:
+            nn.init.zeros_(layer.bias)

@@ -1,0 +1,247 @@
+"""Networks from elsewhere by name: timm, torchvision, and anyone's `package.module:name`.
+
+Not here: our own families and the meaning of `pretrained` for them (`load`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+
+from limbeck.errors import InputError, unknown_name
+from limbeck.models.library import ModuleNetwork, TimmNetwork
+from limbeck.models.network import INTERPOLATIONS, Network, build
+from limbeck.models.table import Table
+from limbeck.parts import find_part
+
+__all__ = [
+    "first_line",
+    "load_all_but_classifier",
+    "outside_network",
+    "timm_network",
+    "timm_normalisation",
+    "torchvision_network",
+]
+
+DEFAULT_SIZE = (224, 224)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, shortened."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def no_weights(name: str, error: BaseException) -> InputError:
+    """The error for pretrained weights that cannot be had."""
+    return InputError(
+        f"{name}: the pretrained weights cannot be had ({first_line(error)}); without a network to download from, give a path "
+        f"to saved weights or pretrained = false"
+    )
+
+
+def unusable(name: str, options: dict[str, Any], error: BaseException) -> InputError:
+    """The error for options that a library's network refuses."""
+    return InputError(f"{name}: cannot be built with {options or 'these sizes'} ({first_line(error)})")
+
+
+def timm_network(
+    name: str,
+    *,
+    num_classes: int | None,
+    input_size: tuple[int, int] | None,
+    in_channels: int,
+    pretrained: bool,
+    options: dict[str, Any],
+) -> TimmNetwork:
+    """A timm network by timm's name (`resnet18`, `resnet18.a1_in1k`), with its own resolution and normalisation.
+
+    `num_classes` and `input_size` of None are the weights' own.
+
+    Raises:
+        InputError: an unknown name or option, or weights that cannot be had.
+    """
+    import timm
+
+    full = f"timm:{name}"
+    base, _, tag = name.partition(".")
+    if not timm.is_model(base):
+        raise unknown_name("timm model", base, timm.list_models())
+    if tag and f"{base}.{tag}" not in timm.list_pretrained(f"{base}.*"):
+        raise unknown_name("timm weights", name, timm.list_pretrained(f"{base}.*") or ["none"])
+    config = timm.get_pretrained_cfg(name)
+    size = input_size or tuple(config.input_size[1:])
+    # Transformers with a fixed grid of tokens are built for their size; everything else takes any.
+    fixed = {"img_size": size} if config.fixed_input_size else {}
+    num_classes = config.num_classes if num_classes is None else num_classes
+    arguments = {"num_classes": num_classes, "in_chans": in_channels, **fixed, **options}
+    try:
+        module = timm.create_model(name, pretrained=pretrained, **arguments)
+    except (TypeError, AssertionError) as error:
+        raise unusable(full, options, error) from error
+    except Exception as error:  # what a hub client raises without a network differs by version
+        raise (no_weights(full, error) if pretrained else unusable(full, options, error)) from error
+    origin = {"source": full, "weights": "random", "licence": "Apache-2.0"}
+    if pretrained:
+        config = module.pretrained_cfg
+        origin |= {"weights": f"timm:{base}.{config['tag']}", "licence": config.get("license") or "not stated"}
+    return TimmNetwork(
+        name,
+        module,
+        options,
+        num_classes=num_classes,
+        input_size=size,
+        in_channels=in_channels,
+        **timm_normalisation(module, in_channels, pretrained),
+        origin=origin,
+    )
+
+
+def timm_normalisation(module: nn.Module, in_channels: int, pretrained: bool = True) -> dict[str, Any]:
+    """What a timm network's weights want of their pictures; nothing where its channels were changed."""
+    config = getattr(module, "pretrained_cfg", None) or {}
+    if len(config.get("mean", ())) != in_channels:
+        return {}
+    interpolation = config.get("interpolation") if pretrained else "bilinear"
+    known = {"mean": list(config["mean"]), "std": list(config["std"])}
+    return known | {"interpolation": interpolation if interpolation in INTERPOLATIONS else "bilinear"}
+
+
+def torchvision_network(
+    name: str,
+    *,
+    num_classes: int | None,
+    input_size: tuple[int, int] | None,
+    in_channels: int,
+    pretrained: bool,
+    options: dict[str, Any],
+) -> ModuleNetwork:
+    """A torchvision classifier by its name (`resnet18`); pretrained ones get a fresh classifier for another number of classes.
+
+    `num_classes` and `input_size` of None are the weights' own.
+
+    Raises:
+        InputError: an unknown name or option, channels other than 3, or weights that cannot be had.
+    """
+    from torchvision import models
+
+    full = f"torchvision:{name}"
+    known = models.list_models(module=models)
+    if name not in known:
+        raise unknown_name("torchvision model", name, known)
+    if in_channels != 3:
+        raise InputError(f"{full}: takes pictures of 3 channels only, got in_channels = {in_channels}")
+    weights = models.get_model_weights(name).DEFAULT
+    preset = weights.transforms()
+    num_classes = len(weights.meta["categories"]) if num_classes is None else num_classes
+    size = input_size or (preset.crop_size[0], preset.crop_size[0])
+    try:
+        fixed = {"image_size": size[0]} if name.startswith("vit_") else {}
+        module = models.get_model(name, weights=None, num_classes=num_classes, **fixed, **options)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise unusable(full, options, error) from error
+    origin = {"source": full, "weights": "random", "licence": "BSD-3-Clause"}
+    if pretrained:
+        try:
+            state = weights.get_state_dict(progress=False, check_hash=True)
+        except Exception as error:  # URLError, timeouts, a hash that does not match
+            raise no_weights(full, error) from error
+        load_all_but_classifier(module, state, full)
+        origin |= {
+            "weights": f"torchvision:{name}.{weights.name}",
+            "licence": weights.meta.get("license", "BSD-3-Clause"),
+        }
+    return ModuleNetwork(
+        "torchvision",
+        name,
+        module,
+        options,
+        num_classes=num_classes,
+        input_size=size,
+        mean=list(preset.mean),
+        std=list(preset.std),
+        interpolation=preset.interpolation.value
+        if pretrained and preset.interpolation.value in INTERPOLATIONS
+        else "bilinear",
+        origin=origin,
+    )
+
+
+def load_all_but_classifier(module: nn.Module, state: dict[str, torch.Tensor], source: str) -> list[str]:
+    """Load a state dict; a last layer for other classes keeps its fresh values (their names), other differences are an InputError."""
+    own = module.state_dict()
+    last = list(own)[-1].rsplit(".", 1)[0] + "."
+    odd = [name for name, value in own.items() if name not in state or state[name].shape != value.shape]
+    if wrong := [name for name in odd if not name.startswith(last)]:
+        raise InputError(
+            f"{source}: the weights do not fit: '{wrong[0]}' has another shape or is missing ({len(wrong)} such)"
+        )
+    module.load_state_dict(
+        {name: value for name, value in state.items() if name in own and name not in odd}, strict=False
+    )
+    return odd
+
+
+def outside_network(
+    name: str,
+    *,
+    num_classes: int,
+    input_size: tuple[int, int] | None,
+    in_channels: int,
+    pretrained: bool,
+    options: dict[str, Any],
+) -> Network:
+    """Anyone's network: a callable that gives a `Network`, a `Table`, or any module from normalised pictures to logits.
+
+    It is called with `options`, and with those of `num_classes`, `input_size`, `in_channels`, `pretrained` that it names. A
+    module may have `mean` and `std` of its own (ImageNet's otherwise).
+
+    Raises:
+        InputError: it cannot be imported or built, gives something else, or not [N, num_classes] logits.
+    """
+    maker = find_part("model", name, {})
+    if not callable(maker):
+        raise InputError(f"model '{name}': is not callable")
+    size = input_size or DEFAULT_SIZE
+    offered = {"num_classes": num_classes, "input_size": size, "in_channels": in_channels, "pretrained": pretrained}
+    named = inspect.signature(maker).parameters
+    try:
+        made = maker(**{key: value for key, value in offered.items() if key in named}, **options)
+    except TypeError as error:
+        raise unusable(f"model '{name}'", options, error) from error
+    if isinstance(made, Table):
+        made = build(made)
+    if isinstance(made, nn.Module) and not isinstance(made, Network):
+        normalisation = {
+            key: [float(value) for value in torch.as_tensor(getattr(made, key)).flatten()]
+            for key in ("mean", "std")
+            if hasattr(made, key)
+        }
+        made = ModuleNetwork(
+            "outside",
+            name,
+            made,
+            options,
+            num_classes=num_classes,
+            input_size=size,
+            in_channels=in_channels,
+            **normalisation,
+        )
+        try:
+            out, _ = made.probe(())
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise InputError(
+                f"model '{name}': fails on a picture of {in_channels}x{size[0]}x{size[1]} ({first_line(error)})"
+            ) from error
+        if tuple(out.shape) != (1, num_classes):
+            raise InputError(
+                f"model '{name}': gives {list(out.shape)} for one picture, expected [1, {num_classes}] logits"
+            )
+        made.origin = {"source": name, "weights": "random", "licence": "not stated"}
+    if not isinstance(made, Network):
+        raise InputError(f"model '{name}': gave a {type(made).__name__}, expected a network, a table or a torch module")
+    if made.num_classes != num_classes:
+        raise InputError(f"model '{name}': has {made.num_classes} classes, expected {num_classes}")
+    return made

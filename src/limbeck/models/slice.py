@@ -1,0 +1,121 @@
+"""A smaller (or larger) network that starts from a trained one by cropping its weights.
+
+Not here: weights of the same shape (`weights`), choosing channels by their norm (that must agree along the whole graph).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.errors import InputError
+from limbeck.models.network import Network, TableNetwork
+
+__all__ = ["InheritReport", "inherit_weights"]
+
+
+@dataclass(frozen=True)
+class InheritReport:
+    """What a network inherited.
+
+    Attributes:
+        inherited: parameters with values from the source.
+        total: parameters of the target.
+        fresh: names of the target's parameters that inherited nothing.
+    """
+
+    inherited: int
+    total: int
+    fresh: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Inherited over total, in [0, 1]."""
+        return self.inherited / self.total
+
+
+def crop_into(place: Tensor, value: Tensor) -> int:
+    """Write the overlap of `value` into `place`: the first channels, the kernel's centre; returns how many values were written.
+
+    A kernel that is larger than its source gets zeros around it, so that it computes what the source did.
+    """
+    here, there = [], []
+    for axis, (mine, theirs) in enumerate(zip(place.shape, value.shape, strict=True)):
+        overlap = min(mine, theirs)
+        centred = axis >= 2
+        here.append(slice(start := (mine - overlap) // 2 if centred else 0, start + overlap))
+        there.append(slice(start := (theirs - overlap) // 2 if centred else 0, start + overlap))
+    if place.dim() == 4 and place.shape[2] > value.shape[2]:
+        place[tuple(here[:2])] = 0
+    place[tuple(here)] = value[tuple(there)]
+    return place[tuple(here)].numel()
+
+
+def pair_blocks(source: TableNetwork, target: TableNetwork) -> list[tuple[str, nn.Module, nn.Module]]:
+    """(name in the target, source block, target block) for all blocks that correspond.
+
+    Rows correspond by position where both networks have as many; else the blocks of each stage do, in order. A block beyond the
+    source's depth has no counterpart.
+    """
+    if len(source.rows) == len(target.rows):
+        runs = [
+            (list(theirs), [(f"rows.{i}.{j}", block) for j, block in enumerate(mine)])
+            for i, (theirs, mine) in enumerate(zip(source.rows, target.rows, strict=True))
+        ]
+    else:
+        runs = list(
+            zip([[block for _, block in run] for run in stage_blocks(source)], stage_blocks(target), strict=False)
+        )
+    return [(name, theirs, mine) for run, named in runs for theirs, (name, mine) in zip(run, named, strict=False)]
+
+
+def stage_blocks(network: TableNetwork) -> list[list[tuple[str, nn.Module]]]:
+    """Named blocks of each stage, in order."""
+    stages, start = [], 0
+    for last in network.stage_rows.values():
+        stages.append(
+            [(f"rows.{i}.{j}", block) for i in range(start, last + 1) for j, block in enumerate(network.rows[i])]
+        )
+        start = last + 1
+    return stages
+
+
+def inherit_weights(source: Network, target: Network) -> InheritReport:
+    """Fill `target` with the overlap of `source`'s weights: first channels, kernel centres, matching blocks.
+
+    Norm statistics and the normalisation of pictures come along. The classifier is inherited only for as many classes. What has
+    no counterpart keeps its fresh values.
+
+    Raises:
+        InputError: one of them is not built from a table, or they take pictures of different channels.
+    """
+    if not isinstance(source, TableNetwork) or not isinstance(target, TableNetwork):
+        raise InputError("inherit_weights: both networks must be built from tables")
+    if source.in_channels != target.in_channels:
+        raise InputError(
+            f"inherit_weights: the source takes {source.in_channels} channels, the target {target.in_channels}"
+        )
+    pairs = [("stem", source.stem, target.stem), *pair_blocks(source, target), ("head", source.head, target.head)]
+    if source.num_classes == target.num_classes:
+        pairs.append(("classifier", source.classifier, target.classifier))
+    inherited: dict[str, int] = {}
+    with torch.no_grad():
+        for prefix, theirs, mine in pairs:
+            values = theirs.state_dict()
+            parameters = {name for name, _ in mine.named_parameters()}
+            for name, place in mine.state_dict().items():
+                if name not in values or values[name].dim() != place.dim():
+                    continue
+                written = crop_into(place, values[name]) if place.dim() else int(place.copy_(values[name]).numel())
+                if name in parameters:
+                    inherited[f"{prefix}.{name}"] = written
+    target.normalise_by(**source.normalisation)
+    target.origin = {
+        **target.origin,
+        "weights": f"cropped from {source.origin['weights']}",
+        "licence": source.origin["licence"],
+    }
+    fresh = tuple(name for name, _ in target.named_parameters() if name not in inherited)
+    return InheritReport(sum(inherited.values()), target.params(), fresh)
