@@ -1,0 +1,165 @@
+"""Look at every picture once, before any training: can it be read, what is in it, was it seen in another split.
+
+What does not live here: labels (`labels`), the decision what to do with a set (`open`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from limbeck.console import bar
+from limbeck.data.draws import Draws
+from limbeck.data.raw import RawSplit, read_picture, size_of_picture
+from limbeck.errors import InputError
+from limbeck.files import atomic_path, fingerprint
+from limbeck.pictures import Fit, fit_picture
+
+__all__ = ["Inspected", "choose_image_size", "find_shared", "inspect_pictures"]
+
+_CHUNK = 64  # pictures per task of the thread pool: large enough to hide its cost, small enough for a smooth bar
+
+
+@dataclass
+class Inspected:
+    """What looking at the pictures of some rows gave.
+
+    Attributes:
+        rows: [N] row numbers in the raw split, readable ones only.
+        hashes: [N] uint64 of the decoded pixels, so that a re-encoded or renamed copy of a picture is still the same.
+        errors: reason by row of each unreadable picture.
+        pixels: [N, H, W, 3] uint8 where they were to be kept.
+    """
+
+    rows: np.ndarray
+    hashes: np.ndarray
+    errors: dict[int, str]
+    pixels: np.ndarray | None
+
+
+def inspect_pictures(
+    raw: RawSplit,
+    rows: np.ndarray,
+    *,
+    image_size: tuple[int, int],
+    fit: Fit,
+    keep: bool,
+    description: str,
+    cache: Path | None = None,
+) -> Inspected:
+    """Decode the pictures of `rows` in threads, hash them, and keep them fitted where `keep`.
+
+    With a `cache` folder, pictures on disk that are not to be kept are looked at again only when a file changed.
+    """
+    place = _cache_place(raw, rows, cache) if cache is not None and not keep else None
+    if place is not None and place.exists():
+        return _read_cache(place)
+    hashes = np.zeros(len(rows), np.uint64)
+    pixels = np.empty((len(rows), *image_size, 3), np.uint8) if keep else None
+    errors: dict[int, str] = {}
+
+    def look(start: int) -> int:
+        for position in range(start, min(start + _CHUNK, len(rows))):
+            row = int(rows[position])
+            try:
+                picture = read_picture(raw.pictures[row])
+            except (InputError, ValueError) as error:
+                errors[row] = str(error)
+                continue
+            hashes[position] = _hash(picture)
+            if pixels is not None:
+                pixels[position] = fit_picture(picture, image_size, fit)
+        return min(_CHUNK, len(rows) - start)
+
+    with bar(description, len(rows), unit="picture") as progress:
+        for count in _map_threads(
+            look, range(0, len(rows), _CHUNK), threads=1 if isinstance(raw.pictures, np.ndarray) else None
+        ):
+            progress.advance(count)
+    readable = np.array([int(row) not in errors for row in rows], bool)
+    if errors:
+        rows, hashes, pixels = rows[readable], hashes[readable], None if pixels is None else pixels[readable]
+    found = Inspected(rows, hashes, dict(sorted(errors.items())), pixels)
+    if place is not None:
+        _write_cache(place, found)
+    return found
+
+
+def choose_image_size(raw: RawSplit, rows: np.ndarray, *, seed: int, sample: int = 256) -> tuple[int, int] | None:
+    """Square size for a set: the median shorter side of a seeded sample, as a multiple of 32 from 32 to 224; None if
+    none can be read.
+    """
+    order = Draws(seed, 0, np.arange(len(rows))).order(0)[:sample]
+    sides = []
+    for row in rows[order]:
+        try:
+            sides.append(min(size_of_picture(raw.pictures[int(row)])))
+        except InputError:
+            continue  # counted and named when every picture is looked at
+    if not sides:
+        return None
+    side = int(np.clip(32 * round(float(np.median(sides)) / 32), 32, 224))
+    return side, side
+
+
+def find_shared(one: np.ndarray, other: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of positions (in one, in other) of equal hashes: one pair for each picture of `other` that is also in
+    `one`.
+    """
+    values, first = np.unique(one, return_index=True)
+    if not len(values):
+        return []
+    place = np.minimum(np.searchsorted(values, other), len(values) - 1)
+    return [(int(first[place[at]]), int(at)) for at in np.flatnonzero(values[place] == other)]
+
+
+def _hash(picture: np.ndarray) -> int:
+    digest = hashlib.blake2b(np.ascontiguousarray(picture), digest_size=8, person=str(picture.shape[:2]).encode()[:16])
+    return int.from_bytes(digest.digest(), "little")
+
+
+def _map_threads(look, starts, *, threads: int | None) -> Iterator[int]:  # type: ignore[no-untyped-def]
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = threads or min(16, available)
+    if threads == 1:
+        yield from map(look, starts)
+        return
+    with ThreadPoolExecutor(threads) as pool:  # Pillow lets go of the interpreter lock while it decodes and resizes
+        yield from pool.map(look, starts)
+
+
+def _cache_place(raw: RawSplit, rows: np.ndarray, cache: Path) -> Path | None:
+    """A file name made of every picture's path, size and time of change; None where pictures are not files."""
+    if not len(rows) or not isinstance(raw.pictures[int(rows[0])], (str, Path)):
+        return None
+    entries = []
+    for row in rows:
+        path = raw.pictures[int(row)]
+        try:
+            state = os.stat(path)
+            entries.append([int(row), str(path), state.st_size, state.st_mtime_ns])
+        except OSError:
+            entries.append([int(row), str(path), -1, -1])
+    return Path(cache) / f"inspection-{fingerprint(entries)}.npz"
+
+
+def _write_cache(place: Path, found: Inspected) -> None:
+    buffer = io.BytesIO()
+    errors = np.frombuffer(json.dumps(found.errors).encode(), np.uint8)
+    np.savez_compressed(buffer, rows=found.rows, hashes=found.hashes, errors=errors)
+    with atomic_path(place) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def _read_cache(place: Path) -> Inspected:
+    with np.load(place, allow_pickle=False) as stored:
+        errors = {int(row): reason for row, reason in json.loads(stored["errors"].tobytes()).items()}
+        return Inspected(stored["rows"], stored["hashes"], errors, None)

@@ -1,0 +1,264 @@
+"""Batches: the same for any number of workers, from any step on, each a pure function of (seed, epoch, step).
+
+What does not live here: how pictures change (`augment`, `mixing`), in which order they come (`order`, `stream`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from limbeck.data.augment import Augment, apply_augmentation, draw_augmentation
+from limbeck.data.draws import Draws
+from limbeck.data.mixing import class_rows, draw_mix, draw_partners, mix_pictures
+from limbeck.data.order import class_members, epoch_order
+from limbeck.data.picture_set import PictureSet
+from limbeck.data.stream import PictureStream
+from limbeck.errors import InputError
+from limbeck.types import Batch
+
+__all__ = ["Loader"]
+
+
+class Loader:
+    """Batches of pictures in [0, 1] for training or evaluation (a `limbeck.protocols.Batches`).
+
+    Every picture's augmentation, mixing partner and share are a pure function of (seed, view, index); the order is a
+    function of (seed, epoch). So an epoch can be taken up at any step, and a teacher's outputs can be cached by
+    (view, index). Mixing partners are drawn from the whole set, labelled pictures among labelled ones (of each class
+    alike when balanced), unlabelled among unlabelled; of a stream, which cannot be indexed, the partner is the
+    neighbour in the batch.
+
+    Args:
+        pictures: the set; or a stream, which is shuffled in a buffer.
+        batch_size: pictures per batch and process.
+        augment: None = pictures as they are.
+        seed: of order and augmentation.
+        shuffle: a fresh order each epoch; False = as they lie.
+        workers: processes that read and augment. Not used for streams.
+        sampling: `balanced` takes every class equally often; copies within an epoch are augmented differently unless
+            `views` is set.
+        drop_last: leave out the last, smaller batch, where there is a whole one.
+        rank: this process, of
+        world: processes that share each step: the step's pictures are dealt out among them.
+        views: number of different augmentations, view = epoch modulo views; None = every epoch is a new one.
+        extra: unlabelled pictures that join; their indices follow those of `pictures`, their targets are -1, or rows
+            of zeros.
+
+    Raises:
+        InputError: the set is empty, or balanced sampling or `extra` is asked of a stream.
+    """
+
+    def __init__(
+        self,
+        pictures: PictureSet | PictureStream,
+        *,
+        batch_size: int,
+        augment: Augment | None,
+        seed: int = 0,
+        shuffle: bool = True,
+        workers: int = 0,
+        sampling: Literal["natural", "balanced"] = "natural",
+        drop_last: bool = True,
+        rank: int = 0,
+        world: int = 1,
+        views: int | None = None,
+        extra: PictureSet | None = None,
+    ) -> None:
+        if not len(pictures):
+            raise InputError(f"data '{pictures.name}': the {pictures.split} split is empty")
+        if batch_size < 1:
+            raise InputError(f"batch_size = {batch_size}: expected 1 or more")
+        if isinstance(pictures, PictureStream) and (sampling == "balanced" or extra is not None):
+            what = "data.sampling = balanced" if sampling == "balanced" else "data.unlabelled"
+            raise InputError(f"data '{pictures.name}': {what} needs a set that is not streamed")
+        self.batch_size = batch_size
+        self.views = views
+        self._seed, self._shuffle = seed, shuffle
+        self._rank, self._world = rank, world
+        self._pictures = pictures
+        self._total = len(pictures) + (len(extra) if extra is not None else 0)
+        self._drop_last = drop_last and self._total >= batch_size * world
+        self._workers = 0 if isinstance(pictures, PictureStream) else workers
+        self._maker = _BatchMaker(pictures, extra, augment, seed, shuffle, sampling, batch_size, rank, world, views)
+        self._steps = _Steps()
+        self._reader: DataLoader[Any] | None = None
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch()
+
+    def steps_per_epoch(self) -> int:
+        """Number of batches in one epoch; the same in every process."""
+        step = self.batch_size * self._world
+        return self._total // step if self._drop_last else -(-self._total // step)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from step `start` on; a pure function of (seed, epoch). One epoch at a time with
+        workers.
+        """
+        if isinstance(self._pictures, PictureStream):
+            return self._stream_epoch(epoch, start)
+        if self._workers == 0:
+            return (self._maker.make(epoch, step) for step in range(start, self.steps_per_epoch()))
+        return self._worker_epoch(epoch, start)
+
+    def _worker_epoch(self, epoch: int, start: int) -> Iterator[Batch]:
+        if self._reader is None:  # kept from epoch to epoch: starting processes may cost more than a small epoch
+            self._reader = DataLoader(
+                self._maker,
+                batch_size=None,
+                sampler=self._steps,
+                num_workers=self._workers,
+                persistent_workers=True,
+                prefetch_factor=4,
+            )
+        self._steps.steps = [(epoch, step) for step in range(start, self.steps_per_epoch())]
+        turn = self._steps.turn = self._steps.turn + 1
+        for batch in self._reader:
+            if turn != self._steps.turn:
+                raise RuntimeError(
+                    "another epoch of this loader was begun; with workers, epochs cannot be read side by side"
+                )
+            yield batch
+
+    def _stream_epoch(self, epoch: int, start: int) -> Iterator[Batch]:
+        stream: Any = self._pictures
+        step = self.batch_size * self._world
+        steps = self.steps_per_epoch()
+        for number, samples in enumerate(
+            stream.chunks(epoch, step, seed=self._seed, shuffle=self._shuffle, skip=start), start
+        ):
+            if number >= steps:
+                return
+            mine = samples[self._rank :: self._world] or samples[:1]
+            read = stream.read_all(mine)
+            index, labels = (
+                np.array([sample[0] for sample in read], np.int64),
+                np.array([sample[2] for sample in read], np.int64),
+            )
+            yield self._maker.assemble(epoch, index, labels, [sample[1] for sample in read])
+
+
+class _Steps:
+    """The (epoch, step) pairs that the workers are to make: a sampler that can be set anew before each epoch."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int]] = []
+        self.turn = 0
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self.steps)
+
+
+@dataclass
+class _BatchMaker(Dataset[Any]):
+    """Makes any batch by its number; what a worker process holds."""
+
+    pictures: PictureSet | PictureStream
+    extra: PictureSet | None
+    augment: Augment | None
+    seed: int
+    shuffle: bool
+    sampling: Literal["natural", "balanced"]
+    batch_size: int
+    rank: int
+    world: int
+    views: int | None
+
+    def __post_init__(self) -> None:
+        self.num_classes = len(self.pictures.class_names)
+        self.size = self.pictures.image_size
+        if isinstance(self.pictures, PictureStream):
+            self.labelled = True
+            return
+        own = self.pictures.labels
+        self.labels = own if self.extra is None else np.concatenate([own, np.full(len(self.extra), -1, np.int64)])
+        self.labelled = bool((self.labels >= 0).all())
+        known, unknown = np.flatnonzero(self.labels >= 0), np.flatnonzero(self.labels < 0)
+        self.partners = class_members(self.labels) if self.sampling == "balanced" else [known]
+        self.unlabelled_partners = [unknown]
+        self.order = lru_cache(maxsize=1)(self._order)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "order"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.order = lru_cache(maxsize=1)(self._order)
+
+    def __getitem__(self, epoch_and_step: tuple[int, int]) -> Batch:
+        return self.make(*epoch_and_step)
+
+    def make(self, epoch: int, step: int) -> Batch:
+        """Batch `step` of `epoch`."""
+        order, repeats = self.order(epoch)
+        size = self.batch_size * self.world
+        chosen = np.arange(step * size, min((step + 1) * size, len(order)))
+        mine = (
+            chosen[self.rank :: self.world] if len(chosen) >= self.world else chosen[:1]
+        )  # every process gets a sample
+        index = order[mine]
+        repeat = repeats[mine] if self.views is None else np.zeros(len(index), np.int64)
+        return self.assemble(epoch, index, self.labels[index], None, repeat)
+
+    def assemble(
+        self,
+        epoch: int,
+        index: np.ndarray,
+        labels: np.ndarray,
+        pictures: list[np.ndarray] | None,
+        repeat: np.ndarray | int = 0,
+    ) -> Batch:
+        """Augment and mix; `pictures` are given where they come from a stream, else read by index."""
+        view = epoch if self.views is None else epoch % self.views
+        draws = Draws(self.seed, view, index, repeat)
+        inputs = self._inputs(draws, index, pictures)
+        if self.augment is None or not self.augment.mixes:
+            return Batch(torch.from_numpy(index), inputs, torch.from_numpy(labels), view, self.labelled)
+        rows = class_rows(labels, self.num_classes)
+        if pictures is not None:
+            partner_inputs, partner_rows = inputs.roll(1, 0), rows.roll(1, 0)
+        else:
+            partner = np.empty(len(index), np.int64)
+            for members, here in ((self.partners, labels >= 0), (self.unlabelled_partners, labels < 0)):
+                if here.any():
+                    partner[here] = draw_partners(draws, members)[here]
+            partner_inputs = self._inputs(Draws(self.seed, view, partner), partner, None)
+            partner_rows = class_rows(self.labels[partner], self.num_classes)
+        mixed, target = mix_pictures(
+            draw_mix(self.augment, self.size, draws), inputs, rows, partner_inputs, partner_rows
+        )
+        return Batch(torch.from_numpy(index), mixed, target, view, self.labelled)
+
+    def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        return epoch_order(self.labels, seed=self.seed, epoch=epoch, shuffle=self.shuffle, sampling=self.sampling)
+
+    def _inputs(self, draws: Draws, index: np.ndarray, pictures: list[np.ndarray] | None) -> Tensor:
+        """[N, 3, H, W] float32 in [0, 1], augmented but not mixed."""
+        whole = self.augment is None or self.augment.crop != "resized"
+        found = pictures if pictures is not None else [self._read(int(place), whole) for place in index]
+        if pictures is not None and whole:
+            found = [self.pictures.fitted(picture) for picture in pictures]
+        if self.augment is None:
+            pixels = np.stack(found)
+        else:
+            pixels = apply_augmentation(
+                found, draw_augmentation(self.augment, self.size, draws), self.augment, self.size
+            )
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(255)
+
+    def _read(self, index: int, whole: bool) -> np.ndarray:
+        source: Any = self.pictures
+        if index >= len(self.pictures):
+            source, index = self.extra, index - len(self.pictures)
+        return source.picture(index) if whole else source.original(index)

@@ -1,0 +1,118 @@
+"""Pictures with labels, checked and ready: one split (`PictureSet`), and the splits of one data set (`DataSplits`).
+
+What does not live here: how they were found (readers), checked (`inspect`) and divided (`split`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from limbeck.data.raw import RawSplit, read_picture
+from limbeck.data.split import choose_rows
+from limbeck.pictures import Fit, fit_picture
+
+if TYPE_CHECKING:
+    from limbeck.data.stream import PictureStream
+
+__all__ = ["DataSplits", "PictureSet"]
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Pictures of one size with their labels; read-only, and cheap to cut into subsets.
+
+    Attributes:
+        name: of the data set.
+        split: `train`, `validation`, `test` or `unlabelled`.
+        class_names: by index.
+        labels: [N] int64, -1 where unlabelled.
+        image_size: (height, width) of every picture.
+        fit: how a picture of another shape became `image_size`.
+    """
+
+    name: str
+    split: str
+    class_names: tuple[str, ...]
+    labels: np.ndarray
+    image_size: tuple[int, int]
+    fit: Fit
+    _raw: RawSplit = field(repr=False)
+    _rows: np.ndarray = field(repr=False)
+    _pixels: np.ndarray | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether all fitted pictures are held as pixels, so that reading one costs nothing."""
+        return self._pixels is not None
+
+    def picture(self, index: int) -> np.ndarray:
+        """[H, W, 3] uint8 RGB of `image_size`."""
+        if self._pixels is not None:
+            return self._pixels[self._rows[index]]
+        return fit_picture(self.original(index), self.image_size, self.fit)
+
+    def original(self, index: int) -> np.ndarray:
+        """[H, W, 3] uint8 RGB in the picture's own size where it is read from disk, else as `picture`."""
+        if self._pixels is not None:
+            return self._pixels[self._rows[index]]
+        return read_picture(self._raw.pictures[int(self._rows[index])])
+
+    def pictures(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """[N, H, W, 3] uint8 RGB of several pictures: a copy."""
+        if self._pixels is not None:
+            return self._pixels[self._rows[np.asarray(indices, np.int64)]]
+        return np.stack([self.picture(int(index)) for index in indices])
+
+    def source(self, index: int) -> str:
+        """How reports call the picture: its path, or its place in the table."""
+        return self._raw.name(int(self._rows[index]), self.name)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> PictureSet:
+        """The set of only these pictures, in this order; pixels are shared."""
+        indices = np.asarray(indices, np.int64)
+        return replace(self, labels=self.labels[indices], _rows=self._rows[indices])
+
+    def limited(self, limit: int, *, seed: int = 0) -> PictureSet:
+        """A stratified subset of at most `limit` pictures, in the old order."""
+        if limit >= len(self):
+            return self
+        return self.take(choose_rows(self.labels, limit, seed=seed))
+
+    def class_counts(self) -> np.ndarray:
+        """[K] number of pictures of each class."""
+        return np.bincount(self.labels[self.labels >= 0], minlength=len(self.class_names))
+
+
+@dataclass(frozen=True)
+class DataSplits:
+    """A data set ready for a run.
+
+    Attributes:
+        train: what networks learn from; a `PictureStream` where the set is streamed.
+        validation: what choices are made on; None when nothing was held out.
+        test: what is reported and never chosen on.
+        class_names: by index.
+        image_size: (height, width).
+        fit: how a picture of another shape becomes `image_size`.
+        fingerprint: changes when a picture, a label, a class name or the division changes; not when files are moved.
+        report: `counts` per split, `class_counts` per split, `left_out` (split, source, reason; at most 200),
+            `left_out_count`, `leakage` (pairs of splits with identical pictures), `warnings`.
+        unlabelled: further pictures that join distillation.
+    """
+
+    train: PictureSet | PictureStream
+    validation: PictureSet | None
+    test: PictureSet
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    fit: Fit
+    fingerprint: str
+    report: dict[str, Any]
+    unlabelled: PictureSet | None = None

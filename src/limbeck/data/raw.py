@@ -1,0 +1,100 @@
+"""What a reader returns, ours or anyone's: pictures and labels as they were found, nothing checked yet.
+
+What does not live here: checking, splitting, decoding (`inspect`, `labels`, `split`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from limbeck.pictures import decode, picture_size
+
+if TYPE_CHECKING:
+    from limbeck.data.stream import PictureStream
+
+__all__ = ["Picture", "RawData", "RawSplit", "read_picture", "size_of_picture"]
+
+Picture = str | Path | bytes | np.ndarray
+"""A path, the bytes of an encoded file, or pixels: [H, W], [H, W, 1] or [H, W, 3] uint8."""
+
+
+@dataclass
+class RawSplit:
+    """One split as it was found.
+
+    Attributes:
+        pictures: N of them; also one [N, H, W] or [N, H, W, 3] uint8 array, or anything with `len` and `[i]`.
+        labels: N class names or class indices (None = not labelled); or None where the split is unlabelled.
+        groups: N values; samples of equal value (a product, a person) never cross splits that Limbeck makes.
+        names: N names by which reports call the pictures; None = the paths, or `name[i]`.
+    """
+
+    pictures: Sequence[Any] | np.ndarray
+    labels: Sequence[Any] | np.ndarray | None = None
+    groups: Sequence[Any] | np.ndarray | None = None
+    names: Sequence[str] | None = None
+
+    def name(self, row: int, fallback: str) -> str:
+        """How reports call the picture in `row`."""
+        if self.names is not None and self.names[row]:
+            return str(self.names[row])
+        picture = self.pictures[row] if isinstance(self.pictures, (list, tuple)) else None
+        return str(picture) if isinstance(picture, (str, Path)) else f"{fallback}[{row}]"
+
+
+@dataclass
+class RawData:
+    """A whole data set as it was found.
+
+    Attributes:
+        splits: `train`, and `validation` and `test` where the set has them. With train and validation only,
+            validation is the reported test set.
+        class_names: by index; None = the values found in the labels, sorted.
+        warnings: lines for the report.
+        left_out: what the reader itself had to leave out: {"split", "source", "reason"}.
+        image_size: (height, width) that suits the set; None = looked up in the pictures.
+        stream: the training pictures where they can only be read in order; `splits` then holds no `train`.
+    """
+
+    splits: dict[str, RawSplit]
+    class_names: Sequence[str] | None = None
+    warnings: list[str] = field(default_factory=list)
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    image_size: tuple[int, int] | None = None
+    stream: PictureStream | None = None
+
+
+def read_picture(picture: Picture) -> np.ndarray:
+    """[H, W, 3] uint8 RGB of a picture in any of its forms.
+
+    Raises:
+        UnreadablePicture: it cannot be decoded.
+        ValueError: an array of another shape or type.
+    """
+    if not isinstance(picture, np.ndarray):
+        return decode(picture)
+    if picture.dtype != np.uint8:
+        raise ValueError(f"pixels are {picture.dtype}, expected uint8")
+    if picture.ndim == 3 and picture.shape[2] == 1:
+        picture = picture[:, :, 0]
+    if picture.ndim == 2:
+        return np.repeat(picture[:, :, None], 3, axis=2)
+    if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise ValueError(f"pixels have shape {list(picture.shape)}, expected [H, W] or [H, W, 3]")
+    return picture
+
+
+def size_of_picture(picture: Picture) -> tuple[int, int]:
+    """(height, width), read as cheaply as the form allows.
+
+    Raises:
+        UnreadablePicture: the header cannot be read.
+    """
+    if isinstance(picture, np.ndarray):
+        return int(picture.shape[0]), int(picture.shape[1])
+    return picture_size(picture)

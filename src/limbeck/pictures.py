@@ -1,0 +1,154 @@
+"""Decode a picture to RGB bytes and fit it to a size: the one pre-processing that training and deployment share.
+
+What does not live here: torch, data sets, augmentation, normalisation (every network owns its own).
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from limbeck.errors import InputError
+
+__all__ = ["PICTURE_SUFFIXES", "UnreadablePicture", "decode", "fit_picture", "picture_size"]
+
+PICTURE_SUFFIXES = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jfif",
+        ".png",
+        ".bmp",
+        ".gif",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".tga",
+        ".jp2",
+        ".avif",
+        ".ico",
+        ".dib",
+    ]
+)
+"""File name endings, lower case, that are taken for pictures when a folder is listed."""
+
+Fit = Literal["crop", "squash", "pad"]
+
+
+class UnreadablePicture(InputError):  # noqa: N818 - it reads as what it says
+    """A file or bytes that cannot be decoded as a picture; the message says which and why."""
+
+
+def decode(source: str | Path | bytes) -> np.ndarray:
+    """Decode an encoded picture to [H, W, 3] uint8 RGB, upright as its EXIF orientation says.
+
+    Grey and palette pictures become RGB; transparency is laid over white; 16-bit and 32-bit integer grey is scaled from
+    the full 16-bit range; float grey is read as [0, 1], or as [0, 255] where it goes beyond 1. Of an animation, the
+    first frame.
+
+    Raises:
+        UnreadablePicture: the file is missing, is no picture, or breaks off.
+    """
+    try:
+        with _opened(source) as image:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            return _as_rgb(upright)
+    except (
+        Exception
+    ) as error:  # Pillow's plug-ins raise nearly anything on broken bytes, struct.error and SyntaxError included
+        raise _unreadable(source, error) from error
+
+
+def picture_size(source: str | Path | bytes) -> tuple[int, int]:
+    """Read (height, width) of an encoded picture from its header only, orientation applied.
+
+    Raises:
+        UnreadablePicture: the header cannot be read.
+    """
+    try:
+        with _opened(source) as image:
+            width, height = image.size
+            sideways = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # the EXIF orientations that swap the axes
+            return (width, height) if sideways else (height, width)
+    except Exception as error:
+        raise _unreadable(source, error) from error
+
+
+def fit_picture(array: np.ndarray, size: tuple[int, int], fit: Fit = "crop") -> np.ndarray:
+    """Bring an [H, W, 3] uint8 picture to `size` = (height, width), bilinear with antialiasing.
+
+    `crop` fills the size and cuts what is over evenly from both sides, `squash` changes the aspect, `pad` shows all
+    of the picture on black. A picture that has the size already is returned as it is.
+
+    Raises:
+        InputError: `fit` is none of the three.
+    """
+    height, width = array.shape[:2]
+    if (height, width) == tuple(size):
+        return array
+    image = Image.fromarray(array)
+    target = (size[1], size[0])
+    if fit == "squash":
+        fitted = image.resize(target, Image.Resampling.BILINEAR)
+    elif fit == "crop":
+        scale = max(size[0] / height, size[1] / width)
+        half_height, half_width = size[0] / scale / 2, size[1] / scale / 2
+        box = (
+            max(0.0, width / 2 - half_width),
+            max(0.0, height / 2 - half_height),
+            min(float(width), width / 2 + half_width),
+            min(float(height), height / 2 + half_height),
+        )  # resize and cut in one step, so that no rounding of a size in between shifts the picture
+        fitted = image.resize(target, Image.Resampling.BILINEAR, box=box)
+    elif fit == "pad":
+        scale = min(size[0] / height, size[1] / width)
+        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+        fitted = Image.new("RGB", target)
+        corner = ((target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2)
+        fitted.paste(image.resize(inner, Image.Resampling.BILINEAR), corner)
+    else:
+        raise InputError(f"fit = '{fit}': expected crop, squash or pad")
+    return np.asarray(fitted)
+
+
+def _opened(source: str | Path | bytes) -> Image.Image:
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+
+
+def _as_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        values = values * 255 if values.max(initial=0.0) <= 1 else values
+        return _grey_to_rgb(np.clip(np.rint(values), 0, 255))
+    if image.mode.startswith("I"):  # I;16 and its byte orders, and I: how Pillow opens 16-bit grey, by version
+        return _grey_to_rgb(np.rint(np.clip(np.asarray(image).astype(np.int64), 0, 65535) / 257))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, rgba)
+    return np.array(image.convert("RGB"))
+
+
+def _grey_to_rgb(grey: np.ndarray) -> np.ndarray:
+    return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def _unreadable(source: str | Path | bytes, error: Any) -> UnreadablePicture:
+    name = f"picture of {len(source)} bytes" if isinstance(source, bytes) else str(source)
+    if isinstance(error, FileNotFoundError):
+        return UnreadablePicture(f"{name}: no such file")
+    reason = (
+        "no known picture format"
+        if isinstance(error, Image.UnidentifiedImageError)
+        else str(error) or type(error).__name__
+    )
+    return UnreadablePicture(f"{name}: not a readable picture ({' '.join(reason.split())})")
