@@ -1,1 +1,19 @@
+"""Networks to files that run elsewhere: the ONNX deliverable and probe, int8, and the gates that prove a file right.
 
+Not here: timing anything (`measure`), using a file (`deployed`).
+"""
+
+from limbeck.export.onnx import export_onnx, export_probe
+from limbeck.export.parity import check_int8, check_metric, check_tensors, run_pictures
+from limbeck.export.quantize import float_nodes, quantize_onnx
+
+__all__ = [
+    "check_int8",
+    "check_metric",
+    "check_tensors",
+    "export_onnx",
+    "export_probe",
+    "float_nodes",
+    "quantize_onnx",
+    "run_pictures",
+]

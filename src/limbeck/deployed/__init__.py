@@ -1,0 +1,18 @@
+"""`limbeck.load(path).predict(pictures)`: an exported model used with onnxruntime, NumPy and Pillow alone.
+
+Not here: torch, data sets, figures; devices other than this host's ONNX Runtime (`measure`).
+"""
+
+from limbeck.deployed.artifact import METADATA_KEY, METADATA_SCHEMA, find_model, open_runtime, read_artifact
+from limbeck.deployed.model import DeployedModel, Prediction, load
+
+__all__ = [
+    "METADATA_KEY",
+    "METADATA_SCHEMA",
+    "DeployedModel",
+    "Prediction",
+    "find_model",
+    "load",
+    "open_runtime",
+    "read_artifact",
+]

@@ -1,0 +1,127 @@
+"""What is exported around a network, and the small clean-up of the ONNX graph that both exporters' output goes through.
+
+Not here: calling an exporter (`onnx`), int8 (`quantize`).
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal
+
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+
+__all__ = ["Deployed", "tidy"]
+
+
+class Deployed(nn.Module):
+    """A network as it is deployed: picture in, probabilities out, nothing left that only training needs.
+
+    With `uint8` the input is [N, H, W, C] bytes, what cameras and decoders give; with `float32` it is [N, C, H, W] in
+    [0, 1]. The network's own resize and normalisation are part of the graph either way. The network is copied, so that
+    its mode, device and memory format stay as they were.
+    """
+
+    def __init__(self, network: nn.Module, *, preprocess: Literal["uint8", "float32"], temperature: float) -> None:
+        super().__init__()
+        network = getattr(network, "_orig_mod", network)  # torch.compile wraps; exporters want what is inside
+        # channels-last weights would be traced into gathers and transposes that no runtime removes
+        self.network = copy.deepcopy(network).to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
+        self.preprocess = preprocess
+        self.temperature = temperature
+        self.eval()
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Probabilities [N, K]."""
+        if self.preprocess == "uint8":
+            # contiguous (no operator in the file): else the trace carries channels-last strides and pools by gathers
+            pictures = pictures.permute(0, 3, 1, 2).contiguous().to(torch.float32) / 255
+        logits = self.network(pictures)
+        if self.temperature != 1.0:
+            logits = logits / self.temperature
+        return torch.softmax(logits, dim=1)
+
+
+def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Bring what either exporter wrote to one form, in place.
+
+    Means over height and width become `GlobalAveragePool` (runtimes run it in their blocked layout and in int8, a
+    `ReduceMean` in neither); traces of the exporting machine (source paths, stack traces) and unused constants go.
+    """
+    nodes = []
+    for node in model.graph.node:
+        nodes.extend(_as_pool(node, model.graph))
+    _replace(model.graph.node, nodes)
+    _drop_unused(model.graph)
+    for item in (
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.graph.initializer,
+        *model.graph.input,
+        *model.graph.output,
+    ):
+        item.doc_string = ""
+        if hasattr(item, "metadata_props"):
+            del item.metadata_props[:]
+    del model.graph.value_info[:]  # stale after the rewrites; runtimes infer shapes themselves
+    return model
+
+
+def _as_pool(node: onnx.NodeProto, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    if node.op_type != "ReduceMean":
+        return [node]
+    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    axes = given.get("axes") or (_constant(graph, node.input[1]) if len(node.input) > 1 else None)
+    # [N, C, H, W] only: negative axes -2, -1 cannot be told from a token mean of another rank without shapes
+    if axes is None or sorted(axes) not in ([2, 3], [-2, -1]) or _rank_is_not_four(graph, node.input[0]):
+        return [node]
+    if given.get("keepdims", 1):
+        return [helper.make_node("GlobalAveragePool", [node.input[0]], list(node.output), name=node.name)]
+    pooled = f"{node.output[0]}_pooled"
+    return [
+        helper.make_node("GlobalAveragePool", [node.input[0]], [pooled], name=node.name),
+        helper.make_node("Flatten", [pooled], list(node.output), name=f"{node.name}_flatten", axis=1),
+    ]
+
+
+def _rank_is_not_four(graph: onnx.GraphProto, name: str) -> bool:
+    """Whether a tensor is known to have another rank, or its rank cannot be told."""
+    for value in graph.value_info:
+        if value.name == name and value.type.tensor_type.HasField("shape"):
+            return len(value.type.tensor_type.shape.dim) != 4
+    makers = {node.output[0]: node for node in graph.node}
+    keep_rank = {"Relu", "Clip", "HardSwish", "HardSigmoid", "Sigmoid", "Mul", "Add", "BatchNormalization"}
+    while name in makers and makers[name].op_type in keep_rank:
+        name = makers[name].input[0]
+    # a convolution of a picture network has four axes
+    return not (name in makers and makers[name].op_type in ("Conv", "MaxPool", "AveragePool"))
+
+
+def _constant(graph: onnx.GraphProto, name: str) -> list[int] | None:
+    for tensor in graph.initializer:
+        if tensor.name == name:
+            return [int(value) for value in numpy_helper.to_array(tensor)]
+    for node in graph.node:
+        if node.op_type == "Constant" and node.output[0] == name:
+            return [int(value) for value in numpy_helper.to_array(helper.get_attribute_value(node.attribute[0]))]
+    return None
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    while True:
+        used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+        nodes = [node for node in graph.node if any(name in used for name in node.output)]
+        if len(nodes) == len(graph.node):
+            break
+        _replace(graph.node, nodes)
+    _replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in used])
+
+
+def _replace(field: object, items: list) -> None:
+    if len(field) != len(items) or any(a is not b for a, b in zip(field, items, strict=True)):  # type: ignore[arg-type, call-overload]
+        kept = [copy.deepcopy(item) for item in items]
+        del field[:]  # type: ignore[attr-defined]
+        field.extend(kept)  # type: ignore[attr-defined]
