@@ -35,12 +35,12 @@ def make_artifact(
 
     def weight(name: str, *shape: int) -> str:
         fan_in = math.prod(shape[1:])
-        values = generator.standard_normal(shape) / math.sqrt(fan_in)
+        values: np.ndarray = generator.standard_normal(shape) / math.sqrt(fan_in)
         weights.append(numpy_helper.from_array(values.astype(np.float32), name))
         return name
 
     if input_dtype == "uint8":
-        weights.append(numpy_helper.from_array(np.float32(255), "white"))
+        weights.append(numpy_helper.from_array(np.array(255, np.float32), "white"))
         nodes += [
             helper.make_node("Cast", [last], ["pixels"], to=TensorProto.FLOAT),
             helper.make_node("Div", ["pixels", "white"], ["scaled"]),

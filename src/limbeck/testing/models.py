@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from limbeck.types import Outputs
 __all__ = ["check_network"]
 
 
-def check_network(network: nn.Module, *, in_channels: int = 3) -> None:
+def check_network(network: Any, *, in_channels: int = 3) -> None:
     """Hold a network to the protocol: pictures in [0, 1] of any size in, logits and named stages out.
 
     Its mode (training or evaluation) is as before afterwards.
@@ -34,7 +35,7 @@ def check_network(network: nn.Module, *, in_channels: int = 3) -> None:
     network.train(was_training)
 
 
-def _check_forward(network: nn.Module, in_channels: int) -> None:
+def _check_forward(network: Any, in_channels: int) -> None:
     height, width = network.input_size
     num_classes = network.num_classes
     generator = torch.Generator().manual_seed(0)
@@ -63,13 +64,13 @@ def _check_forward(network: nn.Module, in_channels: int) -> None:
     )
     for name, features in seen.stages.items():
         shape = list(features.shape)
-        assert len(shape) == 4, f"stage '{name}' must be [N, C, H, W], not {shape}"
+        assert len(shape) in (2, 4), f"stage '{name}' must be [N, C, H, W] or pooled [N, C], not {shape}"
         assert shape[0] == 2, f"stage '{name}' has {shape[0]} samples for a batch of 2"
     assert not network.observe(inputs).stages, "observe() without names must return no stages"
     json.dumps(network.architecture(), allow_nan=False)
 
 
-def _check_gradient(network: nn.Module, in_channels: int) -> None:
+def _check_gradient(network: Any, in_channels: int) -> None:
     network.train()
     state = {name: value.clone() for name, value in network.state_dict().items()}
     inputs = torch.rand(4, in_channels, *network.input_size, generator=torch.Generator().manual_seed(1))

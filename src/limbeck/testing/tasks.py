@@ -39,19 +39,20 @@ def check_task(task: Task, out: Tensor, target: Tensor, *, perfect: Any = None) 
     shuffled = task.criterion(out[order], target[order])
     torch.testing.assert_close(shuffled, loss, msg="criterion must not depend on the order of the batch")
 
+    half = len(target) // 2
+    first = _figures(task, [(out.detach()[:half], target[:half])])
     figures = _figures(task, [(out.detach(), target)])
     assert task.primary in figures, f"metric() has no '{task.primary}', which is the task's primary figure"
     for name, value in figures.items():
         assert isinstance(value, float), f"metric '{name}' must be a float, not {value!r}"
         assert math.isfinite(value), f"metric '{name}' is {value}"
-    half = len(target) // 2
+    again = _figures(task, [(out.detach()[:half], target[:half])])
+    assert again == first, "metric() must return a fresh accumulator each time"
     halves = _figures(task, [(out.detach()[:half], target[:half]), (out.detach()[half:], target[half:])])
     for name, value in figures.items():
         assert math.isclose(halves[name], value, rel_tol=1e-4, abs_tol=1e-6), (
             f"metric '{name}' must not depend on how the samples are batched: {value} at once, {halves[name]} in two"
         )
-    again = _figures(task, [(out.detach(), target)])
-    assert again == figures, "metric() must return a fresh accumulator each time"
     if perfect is not None:
         best = _figures(task, [(perfect, target)])[task.primary]
         better = best >= figures[task.primary] if task.higher_is_better else best <= figures[task.primary]
