@@ -1,8 +1,10 @@
-"""Networks: tables as data, our families, other libraries' networks, weights both ways. Not here: training, export, search."""
+"""Networks: tables as data, our families, other libraries' networks, weights. Not here: training, export, search."""
 
 from __future__ import annotations
 
-from limbeck.models.load import MODELS, create_model, family_table, list_models
+from limbeck.models.families import MODELS
+from limbeck.models.load import create_model
+from limbeck.models.names import family_table, list_models
 from limbeck.models.network import Network, TableNetwork, build
 from limbeck.models.slice import InheritReport, inherit_weights
 from limbeck.models.storage import load_network, save_network

@@ -1,4 +1,4 @@
-"""The blocks that tables are built of, as modules. Not here: their widths (`costs.BlockPlan`) and how they are joined (`network`)."""
+"""The blocks that tables are built of, as modules. Not here: their widths (`costs`), their joining (`network`)."""
 
 from __future__ import annotations
 
@@ -104,9 +104,10 @@ class Separable(nn.Module):
 
 
 class Inverted(nn.Module):
-    """Inverted residual: 1x1 expansion, depthwise, squeeze-excite, linear 1x1 projection, plus the input where shapes are equal.
+    """Inverted residual: 1x1 expansion, depthwise, squeeze-excite, linear 1x1 projection, plus the input if it fits.
 
-    **Source:** Sandler et al. 2018, arXiv 1801.04381, Table 1; squeeze-excite as in MnasNet (1807.11626) and MobileNetV3.
+    **Source:** Sandler et al. 2018, arXiv 1801.04381, Table 1; squeeze-excite as in MnasNet (1807.11626) and
+    MobileNetV3.
     """
 
     def __init__(self, plan: BlockPlan, conventions: Table) -> None:
@@ -142,10 +143,10 @@ def build_block(plan: BlockPlan, conventions: Table) -> nn.Module:
 def initialise(module: nn.Module) -> None:
     """Draw fresh weights: convolutions from N(0, 2 / fan_out), dense layers uniformly, norms to 1 and 0.
 
-    **Source:** the published code of MnasNet: standard deviation sqrt(2 / (k * k * c_out)), where a depthwise kernel counts
-    c_out = 1.
-    **Differs:** dense layers draw from +-1/sqrt(max(in, out)); the code's +-1/sqrt(out) was made for 1000 classes and starts
-    a network of a few classes with huge logits.
+    **Source:** the published code of MnasNet: standard deviation sqrt(2 / (k * k * c_out)), where a depthwise kernel
+    counts c_out = 1.
+    **Differs:** dense layers draw from +-1/sqrt(max(in, out)); the code's +-1/sqrt(out) was made for 1000 classes and
+    starts a network of a few classes with huge logits.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):

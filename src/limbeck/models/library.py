@@ -21,8 +21,8 @@ __all__ = ["ModuleNetwork", "TimmNetwork"]
 class TimmNetwork(Network):
     """A timm network.
 
-    Stages: `stage1` ... in timm's own order, always [N, C, H, W] (tokens of transformers reshaped); `pool` = what the classifier
-    reads, [N, C]. Finer, where a transformer has a class token: `stage1.class` ..., [N, C].
+    Stages: `stage1` ... in timm's own order, always [N, C, H, W] (tokens of transformers reshaped); `pool` = what the
+    classifier reads, [N, C]. Finer, where a transformer has a class token: `stage1.class` ..., [N, C].
     """
 
     def __init__(self, name: str, module: nn.Module, options: dict[str, Any], **owns: Any) -> None:
@@ -77,8 +77,9 @@ class TimmNetwork(Network):
 class ModuleNetwork(Network):
     """Any module that turns normalised pictures into logits, observed through `tap`.
 
-    Stages: `stage1` ... = the last part at each resolution, found by one trial pass (each block where all are of one resolution,
-    as in transformers); `pool` = what the last dense layer is given. Finer: any part of the module by its own name.
+    Stages: `stage1` ... = the last part at each resolution, found by one trial pass (each block where all are of one
+    resolution, as in transformers); `pool` = what the last dense layer is given. Finer: any part of the module by its
+    own name.
     """
 
     def __init__(self, kind: str, name: str, module: nn.Module, options: dict[str, Any], **owns: Any) -> None:
@@ -128,7 +129,7 @@ class ModuleNetwork(Network):
         return feature
 
     def probe(self, names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Run one blank picture without leaving a trace in statistics or gradients; the named parts' outputs in order of running."""
+        """Run one blank picture, leaving no trace in the statistics; the named parts' outputs in order of running."""
         modes = {module: module.training for module in self.modules()}
         self.eval()
         try:
@@ -154,7 +155,7 @@ class ModuleNetwork(Network):
 
 
 def block_names(module: nn.Module) -> list[str]:
-    """Names of a module's building blocks: its parts, going into sequences (and into what holds a sequence of like parts)."""
+    """Names of a module's building blocks: parts, going into sequences and into what holds a stack of like parts."""
     found: list[str] = []
 
     def walk(part: nn.Module, prefix: str, depth: int) -> None:
@@ -178,7 +179,7 @@ def is_stack(module: nn.Module) -> bool:
 
 
 def find_stages(network: ModuleNetwork) -> dict[str, str]:
-    """Stage name -> part: the last part at each resolution above one pixel, in order of running, and the classifier's input."""
+    """Stage name -> part: the last one at each resolution above one pixel, and the classifier's input."""
     module = network.module
     dense = [
         name

@@ -33,7 +33,8 @@ class Network(nn.Module, ABC):
     Attributes:
         num_classes: K.
         input_size: (height, width) that pictures are resized to if they differ.
-        mean, std: per channel, subtracted and divided after the resize; not part of the state dict but of `architecture()`.
+        mean, std: per channel, subtracted and divided after the resize; not part of the state dict but of
+            `architecture()`.
         normalisation: `mean`, `std` and `interpolation` (of the resize) as plain values.
         table: the architecture as data; None where it is not ours.
         origin: `source` (what built it), `weights` (where they are from), `licence` (of the weights).
@@ -84,7 +85,7 @@ class Network(nn.Module, ABC):
         """
         if len(mean) != self.in_channels or len(std) != self.in_channels or min(std) <= 0:
             raise InputError(
-                f"mean and std must have {self.in_channels} values each (one per channel), std above 0; got {list(mean)}, {list(std)}"
+                f"mean and std must have {self.in_channels} values each, std above 0; got {list(mean)}, {list(std)}"
             )
         if interpolation not in INTERPOLATIONS:
             raise unknown_name("interpolation", interpolation, INTERPOLATIONS)
@@ -94,7 +95,7 @@ class Network(nn.Module, ABC):
         self.normalisation = {"mean": list(mean), "std": list(std), "interpolation": interpolation}
 
     def prepare(self, inputs: Tensor) -> Tensor:
-        """Resize to `input_size` (only if it differs: an exported graph has no resize where sizes are equal) and normalise."""
+        """Resize to `input_size` (only if it differs: no resize in an exported graph of equal sizes) and normalise."""
         if tuple(inputs.shape[-2:]) != tuple(self.input_size):
             mode = self.normalisation["interpolation"]
             inputs = F.interpolate(
@@ -138,7 +139,7 @@ class Network(nn.Module, ABC):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def macs(self) -> int:
-        """Multiply-accumulates of one picture at `input_size`, counted by a forward pass (attention's products included)."""
+        """Multiply-accumulates of one picture at `input_size`, counted in a forward pass (attention included)."""
         from torch.utils.flop_counter import FlopCounterMode
 
         training = {module: module.training for module in self.modules()}
@@ -162,7 +163,7 @@ class Network(nn.Module, ABC):
 
 
 class Head(nn.Module):
-    """The layers between rows and classifier: an optional 1x1 convolution before pooling, an optional feature layer after it."""
+    """The layers between rows and classifier: an optional 1x1 convolution before pooling, a feature layer after it."""
 
     def __init__(self, table: Table) -> None:
         super().__init__()
@@ -181,8 +182,9 @@ class Head(nn.Module):
 class TableNetwork(Network):
     """The network that a table describes.
 
-    Stages: `stem`; `stage1`, `stage2` ... = the last output at each resolution of the rows (stage1 is the finest); `head` = the
-    last map before pooling, [N, C, H, W]; `pool` = what the classifier reads, [N, C]. Finer: `row0`, `row1` ...
+    Stages: `stem`; `stage1`, `stage2` ... = the last output at each resolution of the rows (stage1 is the finest);
+    `head` = the last map before pooling, [N, C, H, W]; `pool` = what the classifier reads, [N, C]. Finer: `row0`,
+    `row1` ...
     """
 
     table: Table
@@ -259,5 +261,5 @@ def build(
     interpolation: str = "bilinear",
     origin: dict[str, Any] | None = None,
 ) -> TableNetwork:
-    """Build the network of `table` with fresh weights (from torch's random state) and ImageNet's normalisation by default."""
+    """Build the network of `table` with fresh weights (torch's random state); ImageNet's normalisation by default."""
     return TableNetwork(table, mean=mean, std=std, interpolation=interpolation, origin=origin)

@@ -1,4 +1,4 @@
-"""Where pretrained weights for our tables come from: a library's network, its module, a saved network, a file of weights.
+"""Where pretrained weights for our tables come from: a library's network, its module, a saved network, a file.
 
 Not here: the copying itself (`weights`), downloads (`providers`), names of our families (`load`).
 """
@@ -54,8 +54,8 @@ def find_weights(
 
     Args:
         pretrained: `timm:NAME`, `torchvision:NAME`, a path, or a module.
-        template: library (`timm`, `torchvision`) and number of classes -> a fresh network of the wanted architecture, for files
-            that hold a library's tensors without saying of which network; None where the library has none.
+        template: library (`timm`, `torchvision`) and number of classes -> a fresh network of the wanted architecture,
+            for files that hold a library's tensors without saying of which network; None where the library has none.
         in_channels: of the network to be filled.
 
     Raises:
@@ -72,7 +72,7 @@ def find_weights(
     provider, _, name = str(pretrained).partition(":")
     if provider in ("timm", "torchvision"):
         maker: Callable[..., Network] = timm_network if provider == "timm" else torchvision_network
-        network = maker(name, num_classes=None, input_size=None, in_channels=in_channels, pretrained=True, options={})
+        network = maker(name, in_channels=in_channels, pretrained=True)
         return weights_of(network, str(pretrained))
     path = Path(pretrained)
     if (
@@ -121,7 +121,7 @@ def fill_table(table: Table, weights: Weights) -> TableNetwork:
 
 
 def fill_from_path(network: Network, path: Path) -> Network:
-    """Fill a wrapped library network from a folder of `save_network` or a file of its weights, all but another classifier.
+    """Fill a wrapped library network from a folder of `save_network` or a file of weights, all but another classifier.
 
     Raises:
         InputError: the weights are missing, damaged, or of another network.

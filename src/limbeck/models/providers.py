@@ -37,8 +37,8 @@ def first_line(error: BaseException) -> str:
 def no_weights(name: str, error: BaseException) -> InputError:
     """The error for pretrained weights that cannot be had."""
     return InputError(
-        f"{name}: the pretrained weights cannot be had ({first_line(error)}); without a network to download from, give a path "
-        f"to saved weights or pretrained = false"
+        f"{name}: the pretrained weights cannot be had ({first_line(error)}); without a network to download from, "
+        f"give a path to saved weights or pretrained = false"
     )
 
 
@@ -50,11 +50,11 @@ def unusable(name: str, options: dict[str, Any], error: BaseException) -> InputE
 def timm_network(
     name: str,
     *,
-    num_classes: int | None,
-    input_size: tuple[int, int] | None,
-    in_channels: int,
-    pretrained: bool,
-    options: dict[str, Any],
+    num_classes: int | None = None,
+    input_size: tuple[int, int] | None = None,
+    in_channels: int = 3,
+    pretrained: bool = False,
+    options: dict[str, Any] | None = None,
 ) -> TimmNetwork:
     """A timm network by timm's name (`resnet18`, `resnet18.a1_in1k`), with its own resolution and normalisation.
 
@@ -65,7 +65,7 @@ def timm_network(
     """
     import timm
 
-    full = f"timm:{name}"
+    full, options = f"timm:{name}", options or {}
     base, _, tag = name.partition(".")
     if not timm.is_model(base):
         raise unknown_name("timm model", base, timm.list_models())
@@ -112,13 +112,13 @@ def timm_normalisation(module: nn.Module, in_channels: int, pretrained: bool = T
 def torchvision_network(
     name: str,
     *,
-    num_classes: int | None,
-    input_size: tuple[int, int] | None,
-    in_channels: int,
-    pretrained: bool,
-    options: dict[str, Any],
+    num_classes: int | None = None,
+    input_size: tuple[int, int] | None = None,
+    in_channels: int = 3,
+    pretrained: bool = False,
+    options: dict[str, Any] | None = None,
 ) -> ModuleNetwork:
-    """A torchvision classifier by its name (`resnet18`); pretrained ones get a fresh classifier for another number of classes.
+    """A torchvision classifier by its name (`resnet18`); the last layer stays fresh for another number of classes.
 
     `num_classes` and `input_size` of None are the weights' own.
 
@@ -127,7 +127,7 @@ def torchvision_network(
     """
     from torchvision import models
 
-    full = f"torchvision:{name}"
+    full, options = f"torchvision:{name}", options or {}
     known = models.list_models(module=models)
     if name not in known:
         raise unknown_name("torchvision model", name, known)
@@ -170,7 +170,7 @@ def torchvision_network(
 
 
 def load_all_but_classifier(module: nn.Module, state: dict[str, torch.Tensor], source: str) -> list[str]:
-    """Load a state dict; a last layer for other classes keeps its fresh values (their names), other differences are an InputError."""
+    """Load a state dict: a last layer for other classes stays fresh (its names); other differences are InputErrors."""
     own = module.state_dict()
     last = list(own)[-1].rsplit(".", 1)[0] + "."
     odd = [name for name, value in own.items() if name not in state or state[name].shape != value.shape]
@@ -188,15 +188,15 @@ def outside_network(
     name: str,
     *,
     num_classes: int,
-    input_size: tuple[int, int] | None,
-    in_channels: int,
-    pretrained: bool,
-    options: dict[str, Any],
+    input_size: tuple[int, int] | None = None,
+    in_channels: int = 3,
+    pretrained: bool = False,
+    options: dict[str, Any] | None = None,
 ) -> Network:
     """Anyone's network: a callable that gives a `Network`, a `Table`, or any module from normalised pictures to logits.
 
-    It is called with `options`, and with those of `num_classes`, `input_size`, `in_channels`, `pretrained` that it names. A
-    module may have `mean` and `std` of its own (ImageNet's otherwise).
+    It is called with `options`, and with those of `num_classes`, `input_size`, `in_channels`, `pretrained` that it
+    names. A module may have `mean` and `std` of its own (ImageNet's otherwise).
 
     Raises:
         InputError: it cannot be imported or built, gives something else, or not [N, num_classes] logits.
@@ -204,7 +204,7 @@ def outside_network(
     maker = find_part("model", name, {})
     if not callable(maker):
         raise InputError(f"model '{name}': is not callable")
-    size = input_size or DEFAULT_SIZE
+    size, options = input_size or DEFAULT_SIZE, options or {}
     offered = {"num_classes": num_classes, "input_size": size, "in_channels": in_channels, "pretrained": pretrained}
     named = inspect.signature(maker).parameters
     try:

@@ -1,6 +1,7 @@
 """A smaller (or larger) network that starts from a trained one by cropping its weights.
 
-Not here: weights of the same shape (`weights`), choosing channels by their norm (that must agree along the whole graph).
+Not here: weights of the same shape (`weights`), choosing channels by their norm (that must agree along the whole
+graph).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class InheritReport:
 
 
 def crop_into(place: Tensor, value: Tensor) -> int:
-    """Write the overlap of `value` into `place`: the first channels, the kernel's centre; returns how many values were written.
+    """Write the overlap of `value` into `place`: first channels, kernel's centre; returns how many values were written.
 
     A kernel that is larger than its source gets zeros around it, so that it computes what the source did.
     """
@@ -56,8 +57,8 @@ def crop_into(place: Tensor, value: Tensor) -> int:
 def pair_blocks(source: TableNetwork, target: TableNetwork) -> list[tuple[str, nn.Module, nn.Module]]:
     """(name in the target, source block, target block) for all blocks that correspond.
 
-    Rows correspond by position where both networks have as many; else the blocks of each stage do, in order. A block beyond the
-    source's depth has no counterpart.
+    Rows correspond by position where both networks have as many; else the blocks of each stage do, in order. A block
+    beyond the source's depth has no counterpart.
     """
     if len(source.rows) == len(target.rows):
         runs = [
@@ -85,8 +86,8 @@ def stage_blocks(network: TableNetwork) -> list[list[tuple[str, nn.Module]]]:
 def inherit_weights(source: Network, target: Network) -> InheritReport:
     """Fill `target` with the overlap of `source`'s weights: first channels, kernel centres, matching blocks.
 
-    Norm statistics and the normalisation of pictures come along. The classifier is inherited only for as many classes. What has
-    no counterpart keeps its fresh values.
+    Norm statistics and the normalisation of pictures come along. The classifier is inherited only for as many classes.
+    What has no counterpart keeps its fresh values.
 
     Raises:
         InputError: one of them is not built from a table, or they take pictures of different channels.

@@ -1,4 +1,4 @@
-"""Networks on disk: `architecture.json` and `model.safetensors`, never code. Not here: training checkpoints (the `train` room)."""
+"""Networks on disk: `architecture.json` and `model.safetensors`, never code. Not here: training checkpoints."""
 
 from __future__ import annotations
 
@@ -121,7 +121,6 @@ def build_architecture(value: Any, where: str | Path) -> Network:
                 num_classes=value["num_classes"],
                 input_size=tuple(value["input_size"]),
                 in_channels=value["in_channels"],
-                pretrained=False,
                 options=value["options"],
             )
         else:

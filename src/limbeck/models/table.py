@@ -67,9 +67,9 @@ class Row:
     """Some blocks of one design in a row; the first has the stride, the others stride 1.
 
     Attributes:
-        block: `conv` (k x k convolution, norm, activation); `separable` (depthwise then 1x1, norm and activation after each:
-            MobileNetV1); `inverted` (1x1 expansion, depthwise, squeeze-excite, linear 1x1 projection: MobileNetV2, MnasNet,
-            MobileNetV3; without the expansion layer where `expansion` is 1).
+        block: `conv` (k x k convolution, norm, activation); `separable` (depthwise then 1x1, norm and activation after
+            each: MobileNetV1); `inverted` (1x1 expansion, depthwise, squeeze-excite, linear 1x1 projection:
+            MobileNetV2, MnasNet, MobileNetV3; without the expansion layer where `expansion` is 1).
         out_channels: channels that every block of the row gives.
         kernel_size: side of the (depthwise) kernel, odd.
         stride: 1 or 2, of the first block.
@@ -77,7 +77,8 @@ class Row:
         expansion: width inside an `inverted` block over the width that enters it.
         se_ratio: squeeze-excite width over the width it is taken from (`Table.se_from`); 0 = no squeeze-excite.
         activation: `relu`, `relu6`, `hard_swish`, `silu` or `identity`.
-        skip: `identity` adds an `inverted` block's input to its output wherever their shapes are equal; `none` never does.
+        skip: `identity` adds an `inverted` block's input to its output wherever their shapes are equal; `none` never
+            does.
     """
 
     block: str
@@ -109,15 +110,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Head:
-    """What follows the rows: an optional 1x1 convolution, global average pooling, an optional feature layer, the classifier.
+    """What follows the rows: a 1x1 convolution, global average pooling, a feature layer (both optional), classifier.
 
     Attributes:
         conv_channels: width of the 1x1 convolution (with norm and activation) before pooling; None = none.
-        feature_channels: width of the layer (with activation, without norm) between pooling and classifier; None = none.
+        feature_channels: width of the layer (with activation, without norm) between pooling and classifier; None =
+            none.
         activation: of both.
         feature_bias: whether the feature layer has a bias.
-        conv_scaling: what a width multiplier does to `conv_channels`: `scaled`; `at_least` (never below what is written:
-            MobileNetV2); `fixed`. The feature layer is never scaled.
+        conv_scaling: what a width multiplier does to `conv_channels`: `scaled`; `at_least` (never below what is
+            written: MobileNetV2); `fixed`. The feature layer is never scaled.
     """
 
     conv_channels: int | None = None
@@ -150,7 +152,8 @@ class Table:
         divisor: widths inside blocks, and widths after scaling, are rounded to multiples of this.
         bn_eps: added to the variance in batch norm; belongs to the weights (libraries differ on the same architecture).
         bn_momentum: share of the new batch in the running statistics.
-        padding: `symmetric` (k // 2 on every side) or `same` (TensorFlow's: right and bottom get the odd pixel at stride 2).
+        padding: `symmetric` (k // 2 on every side) or `same` (TensorFlow's: right and bottom get the odd pixel at
+            stride 2).
         se_from: `expanded` (MobileNetV3) or `input` (MnasNet): the width that `se_ratio` is a share of.
         se_divisor: squeeze widths are rounded to multiples of this.
         se_gate: `hard_sigmoid` (MobileNetV3) or `sigmoid`.
@@ -252,7 +255,7 @@ class Table:
         )
 
     def row_costs(self, size: tuple[int, int] | None = None) -> dict[str, Cost]:
-        """Parameters, multiply-accumulates and output shape of `stem`, `row0` ..., `head.conv`, `head.features`, `classifier`.
+        """Parameters, multiply-accumulates, shape of `stem`, `row0` ..., `head.conv`, `head.features`, `classifier`.
 
         Args:
             size: (height, width) of the picture; None = `input_size`.
@@ -291,8 +294,9 @@ class Table:
     def scaled(self, width_multiplier: float, *, scale_stem: bool = True) -> Table:
         """The table with all widths multiplied and rounded to `divisor`; inner widths follow from the scaled ones.
 
-        **Source:** MobileNetV2 and MobileNetV3 (arXiv 1801.04381, 1905.02244, Table 9), with the rounding of their published
-        code; the layer after pooling is never scaled. `scale_stem=False` is timm's choice for MobileNetV3 below 0.75.
+        **Source:** MobileNetV2 and MobileNetV3 (arXiv 1801.04381, 1905.02244, Table 9), with the rounding of their
+        published code; the layer after pooling is never scaled. `scale_stem=False` is timm's choice for MobileNetV3
+        below 0.75.
         """
         if type(width_multiplier) not in (int, float) or not 0.01 <= width_multiplier <= 100:
             raise InputError(
@@ -315,7 +319,7 @@ class Table:
         )
 
     def for_small_images(self, strides: int = 2) -> Table:
-        """The table with its first `strides` strides of 2 (the stem's first) turned to 1, for pictures of about 32 pixels."""
+        """The table with its first `strides` strides of 2 (stem first) turned to 1, for pictures of about 32 pixels."""
         layers = [self.stem, *self.rows]
         twos = [i for i, row in enumerate(layers) if row.stride == 2][:strides]
         layers = [replace(row, stride=1) if i in twos else row for i, row in enumerate(layers)]

@@ -97,7 +97,7 @@ def pair_layers(network: TableNetwork, library: nn.Module, source: str) -> Itera
 
 
 def copy_layer(source: nn.Module, target: nn.Module) -> list[str]:
-    """Copy parameters and statistics whose shapes are equal (a 1x1 convolution is a dense layer); names of those left."""
+    """Copy parameters and statistics of equal shapes (a 1x1 convolution is a dense layer); names of those left."""
     values: dict[str, Tensor] = {**dict(source.named_parameters()), **dict(source.named_buffers())}
     left = []
     for name, place in [*target.named_parameters(), *target.named_buffers()]:

@@ -8,7 +8,7 @@ __all__ = ["mobilenet_v2"]
 
 
 def mobilenet_v2() -> Table:
-    """MobileNetV2: inverted residuals with linear bottlenecks; 3,504,872 parameters, 300.8M multiply-accumulates at 224.
+    """MobileNetV2: inverted residuals, linear bottlenecks; 3,504,872 parameters, 300.8M multiply-accumulates at 224.
 
     **Source:** Sandler et al. 2018, arXiv 1801.04381, Table 2. The last convolution never goes below 1280 channels.
     """

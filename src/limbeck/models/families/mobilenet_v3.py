@@ -25,8 +25,8 @@ def bneck(
 def mobilenet_v3_large() -> Table:
     """MobileNetV3-Large: 5,483,032 parameters, 216.6M multiply-accumulates at 224.
 
-    **Source:** Howard et al. 2019, arXiv 1905.02244, Table 1. Batch-norm eps 1e-3 as in the authors' code; libraries' weights
-    bring their own.
+    **Source:** Howard et al. 2019, arXiv 1905.02244, Table 1. Batch-norm eps 1e-3 as in the authors' code; libraries'
+    weights bring their own.
     **Differs:** batch-norm momentum 0.1, not the paper's 0.01: running statistics must follow within a short training.
     """
     relu, swish = "relu", "hard_swish"
