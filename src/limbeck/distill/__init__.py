@@ -1,1 +1,43 @@
+"""Distillation as a small graph: sources of outputs joined by terms, and the named methods. The loop is
+`limbeck.train`'s.
+"""
 
+from __future__ import annotations
+
+from limbeck.distill.methods import (
+    METHODS,
+    PRESETS,
+    Graph,
+    check_method,
+    check_terms,
+    distillation,
+    distillation_from_terms,
+    method_options,
+    teacher_role,
+)
+from limbeck.distill.objective import Distillation
+from limbeck.distill.sources import Ema, Ensemble, Exit, Frozen, Learner, Memory, Source
+from limbeck.distill.term import SCHEDULES, TASK, Term
+
+__all__ = [
+    "METHODS",
+    "PRESETS",
+    "SCHEDULES",
+    "TASK",
+    "Distillation",
+    "Ema",
+    "Ensemble",
+    "Exit",
+    "Frozen",
+    "Graph",
+    "Learner",
+    "Memory",
+    "Source",
+    "Term",
+    "check_method",
+    "check_terms",
+    "distillation",
+    "distillation_from_terms",
+    "method_options",
+    "teacher_role",
+]

@@ -26,7 +26,7 @@ def forward_kl(student: Tensor, teacher: Tensor, temperature: float | Tensor = 1
     soft_teacher = teacher.detach() / temperature
     probabilities, log_sum = softmax_and_log_sum(soft_teacher)
     log_student = functional.log_softmax(student / temperature, 1)
-    return torch.linalg.vecdot(probabilities, soft_teacher - log_student) - log_sum
+    return (probabilities * (soft_teacher - log_student)).sum(1) - log_sum
 
 
 def non_target_log_sum(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -52,7 +52,7 @@ def nkd(student: Tensor, teacher: Tensor, *, target: Tensor, temperature: float 
     teacher_others, teacher_log_sum = softmax_and_log_sum(soft_teacher.scatter(1, label, -torch.inf))
     _, student_log_sum = non_target_log_sum(soft_student, label)
     # T^ is exactly 0 at the target, so that its logit, left in place here, neither counts nor gets a gradient
-    others = student_log_sum - torch.linalg.vecdot(teacher_others, soft_student)
+    others = student_log_sum - (teacher_others * soft_student).sum(1)
 
     if temperature != 1:  # the target's own probability is at temperature 1, always
         student_log_sum = non_target_log_sum(student, label)[1]

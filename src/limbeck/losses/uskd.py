@@ -69,7 +69,7 @@ def uskd(
         zipf = _zipf(score, labels)
 
     target_part = -(soft_target * log_target).sum(1)
-    others_part = log_sum - torch.linalg.vecdot(zipf, student)
+    others_part = log_sum - (zipf * student).sum(1)
     own = target.to(weak.dtype) if target.is_floating_point() else labels.squeeze(1)
     return (alpha * target_part + beta * others_part).mean() + mu * functional.cross_entropy(
         weak, own, label_smoothing=smoothing

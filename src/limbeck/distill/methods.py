@@ -1,0 +1,307 @@
+"""The named methods: each a function from networks to a graph, with the papers' values as presets. No formulas, no
+loop.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from limbeck.distill.objective import Distillation
+from limbeck.distill.sources import Frozen, Learner
+from limbeck.distill.term import TASK, Term, check_term
+from limbeck.errors import InputError, unknown_name
+from limbeck.losses import check_options
+from limbeck.parts import find_part
+from limbeck.types import Batch, Outputs
+
+__all__ = [
+    "METHODS",
+    "PRESETS",
+    "Graph",
+    "check_method",
+    "check_terms",
+    "distillation",
+    "distillation_from_terms",
+    "method_options",
+    "teacher_role",
+]
+
+PRESETS: dict[str, dict[str, dict[str, float]]] = {
+    "kd": {
+        "cifar100": {"ce": 0.1, "kd": 0.9, "temperature": 4.0},
+        "imagenet": {"ce": 0.5, "kd": 0.5, "temperature": 1.0},
+    },
+    "nkd": {
+        "imagenet": {"ce": 1.0, "nkd": 1.0, "temperature": 1.0, "gamma": 1.5},
+        "imagenet_vit": {"ce": 1.0, "nkd": 1.0, "temperature": 1.0, "gamma": 1.0},
+        "cifar100": {"ce": 1.0, "nkd": 1.0, "temperature": 3.0, "gamma": 3.5},
+    },
+    "uskd": {
+        "imagenet": {"ce": 1.0, "alpha": 1.0, "beta": 0.1, "mu": 0.005},
+        "cifar100": {"ce": 1.0, "alpha": 0.1, "beta": 0.1, "mu": 0.1},
+    },
+}
+"""Method -> data set -> the values that the authors' configurations hold for it (mdistiller's for `kd`)."""
+
+ROLES = ("student", "teacher", "peer", "criterion", "example", "num_samples")
+"""What a method is handed where its signature names it: `teacher` is ready and frozen, `peer` trains from scratch
+along.
+"""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What a method returns: the arguments of a `Distillation` that are its own."""
+
+    sources: Mapping[str, nn.Module]
+    terms: Sequence[Term]
+    deploy: str = "student"
+    pause: Callable[[Mapping[str, Outputs], Batch, Tensor], Iterable[str]] | None = None
+
+
+def kd(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "cifar100",
+    ce: float | None = None,
+    kd: float | None = None,
+    temperature: float | None = None,
+) -> Graph:
+    """Hinton's distillation from a ready teacher: labels and softened outputs (presets cifar100, imagenet)."""
+    values = _values("kd", preset, ce=ce, kd=kd, temperature=temperature)
+    terms = [
+        Term(TASK, weight=values["ce"]),
+        Term("kd", weight=values["kd"], options={"temperature": values["temperature"]}),
+    ]
+    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
+
+
+def nkd(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "imagenet",
+    ce: float | None = None,
+    nkd: float | None = None,
+    temperature: float | None = None,
+    gamma: float | None = None,
+) -> Graph:
+    """Normalised distillation from a ready teacher (presets imagenet, imagenet_vit, cifar100)."""
+    values = _values("nkd", preset, ce=ce, nkd=nkd, temperature=temperature, gamma=gamma)
+    options = {name: values[name] for name in ("temperature", "gamma")}
+    terms = [Term(TASK, weight=values["ce"]), Term("nkd", weight=values["nkd"], options=options)]
+    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
+
+
+def uskd(
+    student: nn.Module,
+    *,
+    preset: str = "imagenet",
+    ce: float | None = None,
+    alpha: float | None = None,
+    beta: float | None = None,
+    mu: float | None = None,
+    exit_stage: str | None = None,
+) -> Graph:
+    """Self-distillation without a teacher, with an exit at a middle stage (presets imagenet, cifar100)."""
+    values = _values("uskd", preset, ce=ce, alpha=alpha, beta=beta, mu=mu)
+    options = {name: values[name] for name in ("alpha", "beta", "mu")}
+    terms = [Term(TASK, weight=values["ce"]), Term("uskd", teacher="student/exit", options=options)]
+    return Graph({"student": Learner(student, exit_stage=exit_stage)}, terms)
+
+
+def dml(student: nn.Module, peer: nn.Module, *, ce: float = 1.0, dml: float = 1.0, temperature: float = 1.0) -> Graph:
+    """Deep mutual learning: student and a peer train together from scratch, each from the other."""
+    options = {"temperature": temperature}
+    terms = [
+        Term(TASK, weight=ce),
+        Term("dml", teacher="peer", weight=dml, options=options),
+        Term(TASK, student="peer", weight=ce),
+        Term("dml", student="peer", teacher="student", weight=dml, options=options),
+    ]
+    return Graph({"student": Learner(student), "peer": Learner(peer)}, terms)
+
+
+METHODS: dict[str, Callable[..., Graph | Distillation]] = {"dml": dml, "kd": kd, "nkd": nkd, "uskd": uskd}
+"""Name -> method; its keyword-only parameters are the option schema (`method_options`)."""
+
+
+def distillation(
+    method: str,
+    *,
+    student: nn.Module,
+    teacher: nn.Module | None = None,
+    criterion: Callable[[Any, Tensor], Tensor] | None = None,
+    example: Batch | None = None,
+    num_samples: int | None = None,
+    **options: Any,
+) -> Distillation:
+    """Make the objective of a named method, or of anyone's `package.module:name` that returns a `Graph` or a
+    `Distillation`.
+
+    Args:
+        method: of `METHODS`, or `package.module:name`.
+        student: the network to train and hand over.
+        teacher: the second network, for methods that take one: a ready teacher, or the peer of an online method.
+        criterion: (output, target) -> scalar, the task's; None = cross-entropy over the labelled samples.
+        example: a batch to check the graph with; None = noise of the student's input size.
+        num_samples: size of the data set, for methods that keep something per sample.
+        options: the method's own (`method_options`).
+
+    Raises:
+        InputError: as `check_method` and `Distillation`.
+    """
+    check_method(method, options, has_teacher=teacher is not None)
+    known = {
+        "student": student,
+        "teacher": teacher,
+        "peer": teacher,
+        "criterion": criterion,
+        "example": example,
+        "num_samples": num_samples,
+    }
+    function = _find(method)
+    asked = {name: value for name, value in known.items() if name in inspect.signature(function).parameters}
+    if "num_samples" in asked and num_samples is None:
+        raise InputError(f"method '{method}': needs the size of the data set; give num_samples")
+    made = function(**asked, **options)
+    if isinstance(made, Distillation):
+        return made
+    if not isinstance(made, Graph):
+        raise InputError(f"method '{method}': must return a Graph or a Distillation, not {type(made).__name__}")
+    return Distillation(
+        made.sources,
+        made.terms,
+        criterion=criterion,
+        example=example,
+        deploy=made.deploy,
+        num_samples=num_samples,
+        pause=made.pause,
+    )
+
+
+def distillation_from_terms(
+    terms: Sequence[Term | Mapping[str, Any]],
+    *,
+    student: nn.Module,
+    teacher: nn.Module | None = None,
+    criterion: Callable[[Any, Tensor], Tensor] | None = None,
+    example: Batch | None = None,
+    num_samples: int | None = None,
+) -> Distillation:
+    """Make the objective of terms written by hand, over the sources `student` and `teacher`.
+
+    The teacher is frozen, unless a term trains it. A learner without a `task` term gets one of weight 1; write one
+    with weight 0 against that.
+
+    Raises:
+        InputError: as `check_terms` and `Distillation`.
+    """
+    edges = check_terms(terms, has_teacher=teacher is not None)
+    sources: dict[str, nn.Module] = {"student": Learner(student)}
+    if teacher is not None:
+        sources["teacher"] = Learner(teacher) if teacher_role(terms=edges) == "trained" else Frozen(teacher)
+    for name, source in sources.items():
+        if isinstance(source, Learner) and not any(t.loss == TASK and t.student == name for t in edges):
+            edges.append(Term(TASK, student=name))
+    return Distillation(sources, edges, criterion=criterion, example=example, num_samples=num_samples)
+
+
+def teacher_role(
+    method: str | None = None, terms: Sequence[Term | Mapping[str, Any]] = ()
+) -> Literal["none", "frozen", "trained"]:
+    """What becomes of a second network: not used, used ready and frozen, or trained from scratch along with the
+    student.
+    """
+    if method is not None:
+        parameters = inspect.signature(_find(method)).parameters
+        return "frozen" if "teacher" in parameters else "trained" if "peer" in parameters else "none"
+    edges = [_as_term(term) for term in terms]
+    if any(term.student.partition("/")[0] == "teacher" for term in edges):
+        return "trained"
+    used = any(address.partition("/")[0] == "teacher" for term in edges for address in term.teachers)
+    return "frozen" if used else "none"
+
+
+def method_options(method: str) -> dict[str, Any]:
+    """A method's options and their defaults; None = the preset's value."""
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(_find(method)).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in ROLES
+    }
+
+
+def check_method(method: str, options: Mapping[str, Any] | None = None, *, has_teacher: bool) -> None:
+    """Check a method's name and options before there are any networks.
+
+    Raises:
+        InputError: no such method, option or preset; a teacher that is missing, or one that the method has no use for.
+    """
+    where = f"method '{method}'"
+    known = method_options(method)
+    check_options(known, options or {}, where=where)
+    preset = (options or {}).get("preset")
+    if preset is not None and method in PRESETS and preset not in PRESETS[method]:
+        raise unknown_name("preset", str(preset), PRESETS[method], where=where)
+    role = teacher_role(method)
+    if role != "none" and not has_teacher:
+        second = "a teacher" if role == "frozen" else "a second network, the student's peer"
+        raise InputError(f"{where}: needs {second}; methods without one: {', '.join(_without_teacher())}")
+    if role == "none" and has_teacher:
+        raise InputError(f"{where}: has no use for a teacher; leave it out")
+
+
+def check_terms(terms: Sequence[Term | Mapping[str, Any]], *, has_teacher: bool) -> list[Term]:
+    """Check terms written by hand before there are any networks, and return them as records.
+
+    Raises:
+        InputError: a wrong field, loss, option or source; a teacher that is missing.
+    """
+    edges = [_as_term(term) for term in terms]
+    if not edges:
+        raise InputError("distillation: no terms, so that there is nothing to learn from")
+    sources = ["student", "teacher"] if has_teacher else ["student"]
+    for term in edges:
+        check_term(term)
+        for address in (term.student, *term.teachers):
+            source = address.partition("/")[0]
+            if source == "teacher" and not has_teacher:
+                raise InputError(f"{term.arrow}: there is no teacher; give one, or set the term's teacher")
+            if source not in sources:
+                raise unknown_name("source", source, sources, where=term.arrow)
+    return edges
+
+
+def _as_term(term: Term | Mapping[str, Any]) -> Term:
+    if isinstance(term, Term):
+        return term
+    fields = list(inspect.signature(Term).parameters)
+    for key in term:
+        if key not in fields:
+            raise unknown_name("field", key, fields, where="term")
+    if "loss" not in term:
+        raise InputError("term: 'loss' is missing")
+    return Term(**term)
+
+
+def _find(method: str) -> Callable[..., Graph | Distillation]:
+    return find_part("method", method, METHODS)
+
+
+def _without_teacher() -> list[str]:
+    return [name for name in METHODS if teacher_role(name) == "none"]
+
+
+def _values(method: str, preset: str, **given: float | None) -> dict[str, float]:
+    """The preset's values, those that were given in their place."""
+    if preset not in PRESETS[method]:
+        raise unknown_name("preset", preset, PRESETS[method], where=f"method '{method}'")
+    values = PRESETS[method][preset]
+    return {name: values[name] if value is None else value for name, value in given.items()}

@@ -1,0 +1,340 @@
+"""Where a distillation graph's outputs come from: learners, frozen teachers, averages, ensembles, memories. No
+losses.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from limbeck.errors import InputError, unknown_name
+from limbeck.models.tap import tap
+from limbeck.types import Batch, Outputs
+
+__all__ = ["Ema", "Ensemble", "Exit", "Frozen", "Learner", "Memory", "Source", "look", "read"]
+
+
+class Source(nn.Module):
+    """What a graph may ask of a source; a source of your own overrides `forward`, and of the rest what differs.
+
+    Attributes:
+        needs: what it wants of the batches beyond pictures and labels, in words that the data room knows.
+        reads: addresses of earlier sources that it looks up in `seen`.
+    """
+
+    needs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+
+    def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
+        """Outputs for this batch; `seen` holds those of the sources listed before this one."""
+        raise TypeError(f"{type(self).__name__} must define forward(batch, seen)")
+
+    def offers(self) -> tuple[str, ...]:
+        """The names that may follow the slash of an address of this source, for the list in an error."""
+        return ()
+
+    def ask(self, names: Sequence[str], inputs: Tensor) -> None:
+        """Prepare to give the stages and exits `names`; `inputs` is a probe batch for finding their shapes.
+
+        Raises:
+            InputError: it has none of that name.
+        """
+        for name in names:
+            raise unknown_name("stage", name, self.offers())
+
+    def after_step(self) -> None:
+        """Called once after each optimizer step: the only place where a source writes its memory."""
+
+
+def look(network: nn.Module, inputs: Tensor, stages: Sequence[str] = ()) -> Outputs:
+    """Run any network; a plain forward pass unless stages are asked for, by `observe` where it has one, by taps
+    otherwise.
+    """
+    if not stages:
+        return Outputs(network(inputs))
+    if hasattr(network, "observe"):
+        return network.observe(inputs, tuple(stages))
+    with tap(network, stages) as seen:
+        out = network(inputs)
+    return Outputs(out, {name: seen[name] for name in stages})
+
+
+def read(seen: Mapping[str, Outputs], address: str) -> Any:
+    """The tensor at `source`, `source/stage` or `source/exit`."""
+    source, _, part = address.partition("/")
+    outputs = seen[source]
+    if not part:
+        return outputs.out
+    return outputs.exits[part] if part in outputs.exits else outputs.stages[part]
+
+
+def stage_list(network: nn.Module) -> tuple[str, ...]:
+    """The stages that a network can show: its own, or the parts of any other module."""
+    if hasattr(network, "observe"):
+        further = network.further_stage_names() if hasattr(network, "further_stage_names") else ()
+        return (*network.stage_names, *further)
+    return tuple(name for name, _ in network.named_modules() if name)
+
+
+def check_stages(network: nn.Module, names: Sequence[str], *, offers: Sequence[str] = ()) -> None:
+    """Raise `InputError` for a stage that `network` does not have, listing `offers` too."""
+    known = stage_list(network)
+    for name in names:
+        if name not in known:
+            raise unknown_name("stage", name, offers or known)
+
+
+class Exit(nn.Module):
+    """Logits from a stage: mean over the positions, one linear layer. Trained beside the network, never deployed."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, num_classes)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """[N, C, ...] -> [N, K]."""
+        return self.linear(feature.flatten(2).mean(2) if feature.dim() > 2 else feature)
+
+
+class Learner(Source):
+    """A network that trains here, with exits where the graph asks for `exit` (at `exit_stage`) or `exit@STAGE`.
+
+    Args:
+        network: ours, or any module as long as no stage is asked for that `tap` does not find.
+        exit_stage: where the address `exit` sits; None = the last but one of the network's `stage1`, `stage2` ...
+    """
+
+    def __init__(self, network: nn.Module, *, exit_stage: str | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.exit_stage = exit_stage
+        self.exits = nn.ModuleList()
+        self._exit_names: tuple[str, ...] = ()
+        self._exit_stages: tuple[str, ...] = ()
+        self._stages: tuple[str, ...] = ()
+
+    def offers(self) -> tuple[str, ...]:
+        """The network's stages, `exit`, and `exit@STAGE`."""
+        return (*stage_list(self.network), "exit", "exit@STAGE")
+
+    def ask(self, names: Sequence[str], inputs: Tensor) -> None:
+        """Note the stages and build the exits, on the network's device."""
+        exits = {name: self._place(name) for name in names if name == "exit" or name.startswith("exit@")}
+        stages = [name for name in names if name not in exits]
+        check_stages(self.network, [*stages, *exits.values()], offers=self.offers())
+        self._stages = tuple(dict.fromkeys([*stages, *exits.values()]))
+        self._exit_names, self._exit_stages = tuple(exits), tuple(exits.values())
+        if exits:
+            outputs = look(self.network, inputs, self._stages)
+            for stage in exits.values():
+                feature = outputs.stages[stage]
+                head = Exit(feature.shape[1], outputs.out.shape[1])
+                self.exits.append(head.to(device=feature.device, dtype=feature.dtype))
+
+    def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
+        """One pass, with what was asked for."""
+        outputs = look(self.network, batch.inputs, self._stages)
+        for name, stage, head in zip(self._exit_names, self._exit_stages, self.exits, strict=True):
+            outputs.exits[name] = head(outputs.stages[stage])
+        return outputs
+
+    def _place(self, name: str) -> str:
+        stage = name.partition("@")[2] or self.exit_stage
+        if stage:
+            return stage
+        stages = [known for known in stage_list(self.network) if re.fullmatch(r"stage\d+", known)]
+        if not stages:
+            raise InputError("an exit needs a stage: write exit@STAGE, with one of " + ", ".join(self.offers()[:-2]))
+        return stages[max(len(stages) - 2, 0)]
+
+
+class Frozen(Source):
+    """A teacher that never changes: always in evaluation mode, without gradients, in no checkpoint and no optimizer."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._held = (network.eval(),)  # in a tuple, so that neither state_dict nor DDP nor an optimizer finds it
+        self._stages: tuple[str, ...] = ()
+
+    @property
+    def network(self) -> nn.Module:
+        """The teacher."""
+        return self._held[0]
+
+    def offers(self) -> tuple[str, ...]:
+        """The network's stages."""
+        return stage_list(self.network)
+
+    def ask(self, names: Sequence[str], inputs: Tensor) -> None:
+        """Note the stages; without any the pass is plain."""
+        check_stages(self.network, names)
+        self._stages = tuple(dict.fromkeys(names))
+
+    def train(self, mode: bool = True) -> Frozen:
+        """Stay in evaluation mode whatever is asked."""
+        super().train(mode)
+        self.network.eval()
+        return self
+
+    def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
+        """One pass without gradients."""
+        with torch.no_grad():
+            return look(self.network, batch.inputs, self._stages)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Frozen:
+        super()._apply(fn, recurse)
+        self.network._apply(fn)  # .to(device) must reach it although it is no sub-module
+        return self
+
+
+class Ema(Source):
+    """A teacher that is the moving average of a learner's weights, written after each step and kept in checkpoints.
+
+    Args:
+        learner: whose weights are averaged (parameters and floating buffers; counters are copied).
+        decay: share of the average that stays per step; it starts low, as min(decay, (1 + n) / (10 + n)) after n steps.
+
+    **Source:** Tarvainen, Valpola, "Mean teachers are better role models", 2017, arXiv 1703.01780.
+    """
+
+    updates: Tensor
+
+    def __init__(self, learner: Learner, *, decay: float = 0.999) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise InputError(f"ema: decay must lie in [0, 1), not {decay}")
+        self.decay = decay
+        self.network = copy.deepcopy(learner.network).eval().requires_grad_(False)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self._learner = (learner,)  # not a sub-module: its weights are saved once, with the learner itself
+        self._stages: tuple[str, ...] = ()
+
+    def offers(self) -> tuple[str, ...]:
+        """The network's stages."""
+        return stage_list(self.network)
+
+    def ask(self, names: Sequence[str], inputs: Tensor) -> None:
+        """Note the stages."""
+        check_stages(self.network, names)
+        self._stages = tuple(dict.fromkeys(names))
+
+    def train(self, mode: bool = True) -> Ema:
+        """Stay in evaluation mode whatever is asked."""
+        super().train(mode)
+        self.network.eval()
+        return self
+
+    def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
+        """One pass without gradients."""
+        with torch.no_grad():
+            return look(self.network, batch.inputs, self._stages)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Move towards the learner."""
+        self.updates += 1
+        n = int(self.updates)
+        weight = 1 - min(self.decay, (1 + n) / (10 + n))
+        ours, theirs = self.network.state_dict(), self._learner[0].network.state_dict()
+        averaged = [name for name, value in ours.items() if value.is_floating_point()]
+        torch._foreach_lerp_([ours[name] for name in averaged], [theirs[name] for name in averaged], weight)
+        for name in ours.keys() - set(averaged):
+            ours[name].copy_(theirs[name])
+
+
+class Ensemble(Source):
+    """The weighted mean of earlier outputs, gradients included (losses detach their teacher side).
+
+    Args:
+        members: addresses of sources listed before this one.
+        weights: one per member; None = equal.
+    """
+
+    def __init__(self, members: Sequence[str], *, weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        if not members or (weights is not None and (len(weights) != len(members) or sum(weights) <= 0)):
+            raise InputError("ensemble: needs members, and either no weights or one for each, with a positive sum")
+        self.reads = tuple(members)
+        weights = [1.0] * len(members) if weights is None else weights
+        self.weights = tuple(weight / sum(weights) for weight in weights)
+
+    def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
+        """The mean of the members' logits."""
+        values = [weight * read(seen, address) for weight, address in zip(self.weights, self.reads, strict=True)]
+        return Outputs(torch.stack(values).sum(0))
+
+
+class Memory(Source):
+    """What an earlier source said of each sample when it was last seen; of a sample not seen yet, what it says now.
+
+    Args:
+        num_samples: size of the data set; the batch's `index` runs below it.
+        shape: of one value; an integer for [K] logits.
+        of: the address that is remembered.
+        momentum: share of the old value that stays when a sample is seen again.
+    """
+
+    values: Tensor
+    filled: Tensor
+
+    def __init__(
+        self, num_samples: int, shape: int | Sequence[int], *, of: str = "student", momentum: float = 0.0
+    ) -> None:
+        super().__init__()
+        if num_samples < 1 or not 0 <= momentum < 1:
+            raise InputError(f"memory: needs num_samples >= 1 and momentum in [0, 1), not {num_samples} and {momentum}")
+        self.reads, self.momentum = (of,), momentum
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        self.register_buffer("values", torch.zeros(num_samples, *shape))
+        self.register_buffer("filled", torch.zeros(num_samples, dtype=torch.bool))
+        self._pending: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
+        """The remembered values; what is said now waits for `after_step`."""
+        now = read(seen, self.reads[0]).detach().to(self.values.dtype)
+        if now.shape[1:] != self.values.shape[1:]:
+            raise InputError(
+                f"memory: holds {list(self.values.shape[1:])} per sample, '{self.reads[0]}' is {list(now.shape[1:])}"
+            )
+        known = self.filled[batch.index].view(-1, *[1] * (now.dim() - 1))
+        before = torch.where(known, self.values[batch.index], now)
+        if self.training:
+            self._pending.append((batch.index, now))
+        return Outputs(before)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Write what all processes saw since the last step, in the same order everywhere."""
+        if not self._pending:
+            return
+        index, now = _gather(*(torch.cat(parts) for parts in zip(*self._pending, strict=True)))
+        self._pending.clear()
+        if self.momentum:
+            known = self.filled[index].view(-1, *[1] * (now.dim() - 1))
+            now = torch.where(known, now.lerp(self.values[index], self.momentum), now)
+        self.values[index] = now
+        self.filled[index] = True
+
+
+def _gather(index: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Every process's rows, those of rank 0 first; the processes may hold different numbers of them."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return index, values
+    world = dist.get_world_size()
+    counts = [torch.zeros(1, dtype=torch.int64, device=index.device) for _ in range(world)]
+    dist.all_gather(counts, torch.tensor([len(index)], device=index.device))
+    most = max(int(count) for count in counts)
+
+    def collect(rows: Tensor) -> Tensor:
+        padded = torch.cat([rows, rows.new_zeros(most - len(rows), *rows.shape[1:])])
+        parts = [torch.empty_like(padded) for _ in range(world)]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
+
+    return collect(index), collect(values)

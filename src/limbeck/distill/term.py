@@ -1,0 +1,209 @@
+"""One edge of a distillation graph: the record `Term`, and what becomes of it once names are looked up. No sources."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.distill.sources import read
+from limbeck.errors import InputError, unknown_name
+from limbeck.losses import LOSSES, check_options, loss_options
+from limbeck.losses.checks import HANDED_OVER, positional_names
+from limbeck.parts import find_part
+from limbeck.types import Batch, Outputs
+
+__all__ = ["SCHEDULES", "TASK", "Edge", "Term", "find_loss", "open_edge"]
+
+TASK = "task"
+"""The name that stands for the supervised criterion of the task in a term's `loss`."""
+
+SCHEDULES: dict[str, Callable[[Tensor], Tensor | float]] = {
+    "constant": lambda progress: 1.0,
+    "linear_up": lambda progress: progress,
+    "linear_down": lambda progress: 1 - progress,
+    "cosine_up": lambda progress: (1 - torch.cos(torch.pi * progress)) / 2,
+    "cosine_down": lambda progress: (1 + torch.cos(torch.pi * progress)) / 2,
+}
+"""Factor on a term's weight by the share of training done."""
+
+CONTEXT = ("student_shape", "teacher_shape", "num_samples")
+"""What the constructor of a loss with parameters is handed where it names it."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One edge of a graph: what a learner takes from something else.
+
+    Attributes:
+        loss: a name of `LOSSES`, `package.module:name`, `task` (the supervised criterion), or the callable itself. A
+            class is built once, from the shapes of its inputs (`student_shape`, `teacher_shape` without the batch
+            axis; a tuple of such with several teachers) and `num_samples`, each where its constructor names it, and
+            trained along.
+        student: the address that learns: `source`, `source/stage` or `source/exit`.
+        teacher: the address or addresses that it learns from; a loss that takes one tensor only is given none.
+        weight: factor in the sum.
+        schedule: how the weight runs over training.
+        warmup: share of training over which the weight rises from 0 in a line, beside the schedule.
+        name: in logs; None = the loss's name, led by the source's where that is not the student.
+        options: the loss's hyper-parameters.
+    """
+
+    loss: str | Callable[..., Any]
+    student: str = "student"
+    teacher: str | tuple[str, ...] | None = "teacher"
+    weight: float = 1.0
+    schedule: str = "constant"
+    warmup: float = 0.0
+    name: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise unknown_name("schedule", self.schedule, SCHEDULES, where=f"term '{self.title}'")
+        if not 0 <= self.warmup <= 1:
+            raise InputError(f"term '{self.title}': warmup must lie in [0, 1], not {self.warmup}")
+        if isinstance(self.teacher, list):  # as JSON and TOML give it
+            object.__setattr__(self, "teacher", tuple(self.teacher))
+
+    @property
+    def title(self) -> str:
+        """The name in logs and errors."""
+        if self.name:
+            return self.name
+        own = self.loss if isinstance(self.loss, str) else getattr(self.loss, "__name__", type(self.loss).__name__)
+        own, source = own.rpartition(":")[2], self.student.partition("/")[0]
+        return own if source == "student" else f"{source}_{own}"
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The addresses of the teacher side that the loss takes."""
+        if self.loss == TASK or self.teacher is None:
+            return ()
+        given = (self.teacher,) if isinstance(self.teacher, str) else self.teacher
+        # "teacher" is the record's default: a loss of one tensor simply has no use for it
+        return () if given == ("teacher",) and len(_tensor_names(find_loss(self))) == 1 else given
+
+    @property
+    def arrow(self) -> str:
+        """The edge in words, for errors."""
+        return f"term '{self.title}' ({' <- '.join([self.student, ', '.join(self.teachers)] if self.teachers else [self.student])})"
+
+
+@dataclass
+class Edge:
+    """A term ready to run.
+
+    Attributes:
+        name: its key in what the objective returns.
+        term: where it came from.
+        call: the loss, the criterion or a built module.
+        keywords: those of `target`, `index`, `progress` that the loss takes.
+        options: hyper-parameters of the call (a built module has its own already).
+    """
+
+    name: str
+    term: Term
+    call: Callable[..., Tensor]
+    addresses: tuple[str, ...]
+    keywords: tuple[str, ...]
+    options: Mapping[str, Any]
+
+    def value(self, seen: Mapping[str, Outputs], batch: Batch, progress: Tensor, labelled: Tensor | None) -> Tensor:
+        """The unweighted value; `labelled` selects the rows for a loss that needs labels, None = all of them."""
+        tensors = [read(seen, address) for address in self.addresses]
+        handed = {"target": batch.target, "index": batch.index}
+        handed = {name: value for name, value in handed.items() if name in self.keywords}
+        if labelled is not None and "target" in handed:
+            if not bool(labelled.any()):
+                return tensors[0].sum() * 0.0  # still connected: every process must reach the same parameters
+            tensors = [tensor[labelled] for tensor in tensors]
+            handed = {name: value[labelled] for name, value in handed.items()}
+        if "progress" in self.keywords:
+            handed["progress"] = progress
+        return self.call(*tensors, **handed, **self.options)
+
+    def weight(self, progress: Tensor) -> Tensor | float:
+        """The weight at this share of training."""
+        factor = SCHEDULES[self.term.schedule](progress)
+        if self.term.warmup:
+            factor = factor * (progress / self.term.warmup).clamp(max=1.0)
+        return self.term.weight * factor
+
+
+def find_loss(term: Term) -> Any:
+    """The function or class behind a term's loss.
+
+    Raises:
+        InputError: no such loss.
+    """
+    if isinstance(term.loss, str):
+        return find_part("loss", term.loss, {**LOSSES, TASK: None}, where=f"term '{term.title}'")
+    return term.loss
+
+
+def check_term(term: Term) -> None:
+    """Check what needs no networks: the loss's name, its options, the number of teachers.
+
+    Raises:
+        InputError: any of them is wrong.
+    """
+    if term.loss == TASK:
+        check_options({}, term.options, where=term.arrow)
+        return
+    loss = find_loss(term)
+    takes = len(_tensor_names(loss))
+    schema = loss_options(loss.forward if isinstance(loss, nn.Module) else loss)
+    known = {name: value for name, value in schema.items() if name not in CONTEXT}
+    check_options(known, term.options, where=term.arrow)
+    if 1 + len(term.teachers) != takes and not _takes_any(loss):
+        raise InputError(
+            f"{term.arrow}: the loss takes {takes} tensor(s), but {1 + len(term.teachers)} address(es) are given"
+        )
+
+
+def open_edge(
+    term: Term, name: str, seen: Mapping[str, Outputs], *, criterion: Callable[..., Tensor], num_samples: int | None
+) -> Edge:
+    """Make a term ready to run; a loss with parameters is built from the shapes found in `seen`.
+
+    Raises:
+        InputError: as `check_term`, or a loss needs `num_samples` and it is not known.
+    """
+    check_term(term)
+    addresses = (term.student, *term.teachers)
+    if term.loss == TASK:
+        return Edge(name, term, lambda out, target: criterion(out, target), addresses, ("target",), {})
+    loss, options = find_loss(term), dict(term.options)
+    if inspect.isclass(loss):
+        shapes = [tuple(read(seen, address).shape[1:]) for address in addresses]
+        known = {"student_shape": shapes[0], "num_samples": num_samples}
+        if len(shapes) > 1:
+            known["teacher_shape"] = shapes[1] if len(shapes) == 2 else tuple(shapes[1:])
+        asked = {key: value for key, value in known.items() if key in inspect.signature(loss).parameters}
+        if "num_samples" in asked and num_samples is None:
+            raise InputError(f"{term.arrow}: needs the size of the data set; give num_samples")
+        loss, options = loss(**asked, **options), {}
+        like = read(seen, term.student)
+        loss = loss.to(like.device)
+    parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
+    return Edge(name, term, loss, addresses, tuple(key for key in HANDED_OVER if key in parameters), options)
+
+
+def _tensor_names(loss: Any) -> tuple[str, ...]:
+    if loss is None:
+        return ("student",)
+    names = positional_names(_call_of(loss))
+    return names[1:] if inspect.isclass(loss) else names  # a class's own `self`
+
+
+def _takes_any(loss: Any) -> bool:
+    return any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(_call_of(loss)).parameters.values())
+
+
+def _call_of(loss: Any) -> Any:
+    return loss.forward if inspect.isclass(loss) or isinstance(loss, nn.Module) else loss
