@@ -27,10 +27,10 @@ from limbeck.types import Artifact
 def compute_forever(started) -> None:
     """What a training does to its neighbours: large products in memory, without a pause."""
     matrix = np.random.default_rng(0).standard_normal((512, 512)).astype(np.float32)
-    matrix @= matrix / np.linalg.norm(matrix)
+    matrix @ matrix
     started.wait()
     while True:
-        matrix @= matrix / np.linalg.norm(matrix)
+        matrix @ matrix
 
 
 @contextmanager

@@ -102,3 +102,60 @@ def test_space():
     assert tables[2].macs() < tables[0].macs()
     assert build(tables[2]).eval()(torch.rand(2, 3, 32, 32)).shape == (2, 5)
     assert make(reference="other", num_classes=5, picture_size=(32, 32)).fingerprint != space.fingerprint
+
+
+def test_model(tmp_path):
+    from limbeck.models import create_model, load_network, save_network
+    from limbeck.testing import check_network
+
+    network = create_model("my_model:tiny_resnet", num_classes=5, input_size=24, width=8)
+    assert network.num_classes == 5
+    assert network.input_size == (24, 24)
+    check_network(network)
+    save_network(network, tmp_path)
+    again = load_network(tmp_path)
+    pictures = torch.rand(2, 3, 30, 20)
+    assert torch.equal(again.eval()(pictures), network.eval()(pictures))
+
+
+def test_method():
+    from limbeck.distill import distillation
+    from limbeck.models import create_model
+    from limbeck.types import Batch
+
+    student = create_model("my_model:tiny_resnet", num_classes=5, input_size=16, width=4)
+    teacher = create_model("my_model:tiny_resnet", num_classes=5, input_size=16, width=8)
+    objective = distillation("my_method:fading", student=student, teacher=teacher, temperature=2.0)
+    batch = Batch(torch.arange(4), torch.rand(4, 3, 16, 16), torch.arange(4))
+    objective.train()
+    start, end = (objective(batch, torch.tensor(progress)) for progress in (0.0, 0.999))
+    start["loss"].backward()
+    assert all(p.grad is None for p in teacher.parameters())
+    assert any(p.grad.abs().sum() > 0 for p in student.parameters())
+    # at the end the labels are all that is left
+    plain = torch.nn.functional.cross_entropy(student(batch.inputs), batch.target)
+    assert end["loss"].item() == pytest.approx(plain.item(), rel=0.02)
+    assert objective.deployable() is student
+    with pytest.raises(InputError, match="temperatur"):
+        distillation("my_method:fading", student=student, teacher=teacher, temperatur=2.0)
+
+
+def test_exporter(tmp_path):
+    import limbeck
+    from limbeck.deployed import read_artifact
+    from limbeck.export import export_onnx
+    from limbeck.measure import OnnxRuntimeDevice
+    from limbeck.models import create_model
+
+    export = find_part("exporter", "my_exporter:export_optimised", {"onnx": export_onnx})
+    network = create_model("my_model:tiny_resnet", num_classes=3, input_size=16, width=4).eval()
+    names = ("ant", "bee", "cat")
+    artifact = export(network, tmp_path / "model.onnx", sample_size=(16, 16), class_names=names, temperature=2.0)
+    assert read_artifact(artifact.path) == artifact
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    with torch.no_grad():
+        inputs = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+        expected = (network(inputs) / 2).softmax(1).numpy()
+    np.testing.assert_allclose(OnnxRuntimeDevice(threads=1).run(artifact, pictures), expected, atol=1e-5)
+    prediction = limbeck.load(artifact.path).predict(list(pictures))
+    assert prediction.labels == [names[row.argmax()] for row in expected]
