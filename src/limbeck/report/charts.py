@@ -1,4 +1,4 @@
-"""The figures of the page: accuracy against latency, reliability diagrams, training curves. They draw what they are given."""
+"""The figures of the page: accuracy against latency, reliability, training curves. They draw what they are given."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from markupsafe import Markup
 
 from limbeck.report.compare import standard_error
-from limbeck.report.numerals import amount, figure, is_share, megabytes, milliseconds, percent
+from limbeck.report.numerals import DASH, amount, figure, is_share, megabytes, milliseconds, percent
 from limbeck.report.schema import Diagram, Model, Study, Trial
 from limbeck.report.svg import Canvas, Scale, path
 
 __all__ = ["Curve", "Mark", "curves_chart", "marks_of", "models_chart", "reliability_chart", "search_chart"]
 
-WIDTH, HEIGHT = 480, 340
+WIDTH, HEIGHT = 420, 310
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 26, 44
 _HUES = {"teacher": 0, "plain": 1, "student": 2, "student_int8": 3, "off_the_shelf": 4}
 _N_HUES = 8
@@ -52,13 +52,16 @@ def marks_of(models: Sequence[Model], label: Any, *, n_test: int | None = None, 
     """The models that have both a latency and a primary value, as marks; `label(model)` names them."""
     marks = []
     for position, model in enumerate(models):
-        latency = (model.latency_ms.p90 if p90 else model.latency_ms.median) if model.latency_ms else None
+        latency = model.latency_ms.statistic("p90" if p90 else "median") if model.latency_ms else None
         if model.withheld or not latency or model.primary is None or model.primary.value is None:
             continue
         name, value = model.primary.name, model.primary.value
         counted = n_test and name in {"top1", "top5", "accuracy"}
         error = standard_error(value, n_test) if counted and n_test else None
-        lines = [label(model), f"{name} {figure(name, value)}" + (f" ± {100 * error:.2f} (standard error)" if error else "")]
+        lines = [
+            label(model),
+            f"{name} {figure(name, value)}" + (f" ± {100 * error:.2f} (standard error)" if error else ""),
+        ]
         lines += [f"latency {milliseconds(latency)}", f"{amount(model.macs)} MACs, {amount(model.params)} parameters"]
         lines.append(megabytes(model.size_bytes)) if model.size_bytes is not None else None
         marks.append(Mark(label(model), latency, value, hue(model.name, position), "\n".join(lines), error))
@@ -101,7 +104,9 @@ def search_chart(study: Study) -> Markup | None:
         xs.append(reference.latency_ms)
         ys.append(reference.accuracy)
     latency = f"{study.statistic} latency" if study.statistic else "latency"
-    canvas, x, y = _plane(xs, ys, "accuracy", latency, f"validation accuracy against latency of {len(shown)} candidates")
+    canvas, x, y = _plane(
+        xs, ys, "accuracy", latency, f"validation accuracy against latency of {len(shown)} candidates"
+    )
     _ceiling(canvas, x, y, study.ceiling_ms)
     front = sorted((ms, value) for trial, ms, value in shown if trial.number in (study.front or []))
     if len(front) > 1:
@@ -112,7 +117,9 @@ def search_chart(study: Study) -> Markup | None:
     if has_reference and reference and reference.latency_ms and reference.accuracy is not None:
         at, up = x(reference.latency_ms), y(reference.accuracy)
         tip = f"reference network\naccuracy {percent(reference.accuracy)}\nlatency {milliseconds(reference.latency_ms)}"
-        canvas.add("path", d=path([(at, up - 6), (at + 6, up + 5), (at - 6, up + 5)]) + "Z", class_="reference", tip=tip)
+        canvas.add(
+            "path", d=path([(at, up - 6), (at + 6, up + 5), (at - 6, up + 5)]) + "Z", class_="reference", tip=tip
+        )
     for trial, ms, value in sorted(shown, key=lambda item: item[0].number == study.best):
         kind = "best" if trial.number == study.best else "onfront" if trial.number in (study.front or []) else "trial"
         canvas.add("circle", cx=x(ms), cy=y(value), r=7 if kind == "best" else 5, class_=kind, tip=trial_text(trial))
@@ -153,6 +160,8 @@ def _row_text(row: Any) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, list):
         return "x".join(_plain(item) for item in value)
+    if value is None or isinstance(value, bool):
+        return {None: DASH, True: "yes", False: "no"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -181,7 +190,9 @@ def reliability_chart(diagram: Diagram, *, title: str) -> Markup | None:
         top, bottom = y(max(confidence, accuracy)), y(min(confidence, accuracy))
         over = "gap over" if confidence > accuracy else "gap under"
         canvas.add("rect", x=left, width=width, y=top, height=max(bottom - top, 0.5), class_=over)
-        canvas.add("rect", x=left, width=width, y=strip(part.count), height=strip.start - strip(part.count), class_="count")
+        canvas.add(
+            "rect", x=left, width=width, y=strip(part.count), height=strip.start - strip(part.count), class_="count"
+        )
         canvas.add("rect", x=left, width=width, y=y.stop, height=strip.start - y.stop, class_="hit", tip=tip)
     canvas.add("line", x1=x(0), y1=y(0), x2=x(1), y2=y(1), class_="diagonal")
     canvas.add("line", x1=x.start, x2=x.stop, y1=y.start, y2=y.start, class_="axis")
@@ -199,11 +210,17 @@ def curves_chart(curves: Sequence[Curve], *, title: str, metric: str) -> Markup 
     if not shown:
         return None
     unit = 0.01 if is_share(metric) else 1
-    canvas = Canvas(WIDTH, 300, label=f"{title} by epoch: {', '.join(curve.label for curve in shown)}")
+    canvas = Canvas(WIDTH, 270, label=f"{title} by epoch: {', '.join(curve.label for curve in shown)}")
     epochs = [epoch for curve in shown for epoch, _ in curve.points]
     values = [value for curve in shown for _, value in curve.points]
     x = Scale(min(epochs), max(epochs), LEFT, WIDTH - RIGHT)
-    y = Scale.around(values, 300 - BOTTOM, TOP, floor=min(0.0, *values) if min(values) >= 0 else None, ceiling=1 if unit < 1 else None)
+    y = Scale.around(
+        values,
+        270 - BOTTOM,
+        TOP,
+        floor=min(0.0, *values) if min(values) >= 0 else None,
+        ceiling=1 if unit < 1 else None,
+    )
     canvas.axes(x, y, x_title="epoch", y_title=title + (", %" if unit < 1 else ""), y_unit=unit)
     for curve in shown:
         canvas.add("path", d=path([(x(e), y(v)) for e, v in curve.points]), class_=f"curve h{curve.hue}")
@@ -241,14 +258,20 @@ def _ceiling(canvas: Canvas, x: Scale, y: Scale, ceiling_ms: float | None) -> No
     canvas.add("line", x1=at, x2=at, y1=y.stop, y2=y.start, class_="budget")
     near_edge = at > x.stop - 90
     place = "tick budget-text" + (" end" if near_edge else "")
-    canvas.add("text", text=f"budget {milliseconds(ceiling_ms)}", x=at - 5 if near_edge else at + 5, y=y.start - 7, class_=place)
+    canvas.add(
+        "text",
+        text=f"budget {milliseconds(ceiling_ms)}",
+        x=at - 5 if near_edge else at + 5,
+        y=y.start - 7,
+        class_=place,
+    )
 
 
 def _label(canvas: Canvas, text: str, x: float, y: float, taken: list[tuple[float, float, float, float]]) -> None:
     """Write a label where it covers nothing drawn so far: right, left, above, below, in that order of liking."""
     width, height = 6.6 * len(text), 14
-    spots = ((x + 11, y + 4, ""), (x - 11, y + 4, " end"), (x, y - 13, " mid"), (x, y + 22, " mid"))
-    spots += ((x + 9, y - 10, ""), (x + 9, y + 19, ""), (x - 9, y - 10, " end"), (x - 9, y + 19, " end"))
+    spots = [(x + 11, y + 4, ""), (x - 11, y + 4, " end"), (x, y - 13, " mid"), (x, y + 22, " mid")]
+    spots += [(x + 9, y - 10, ""), (x + 9, y + 19, ""), (x - 9, y - 10, " end"), (x - 9, y + 19, " end")]
     chosen = None
     for at, base, anchor in spots:
         left = at - (width if "end" in anchor else width / 2 if "mid" in anchor else 0)

@@ -1,4 +1,4 @@
-"""Whether two figures differ by more than chance: intervals and paired records. No sentences on what that means for a run."""
+"""Whether two figures differ by more than chance: intervals, paired records. No word on what that means for a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from limbeck.report.numerals import change, is_share
 from limbeck.report.schema import Diagram, Model, Report
 
-__all__ = ["Comparison", "compare", "ece_floor", "standard_error"]
+__all__ = ["Comparison", "Finding", "compare", "ece_floor", "standard_error"]
+
+Finding = tuple[str, str, str]
+"""Of one verdict: its kind (`good`, `bad`, `neutral`), its topic, its sentence."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,14 @@ class Comparison:
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
     @property
+    def has_test(self) -> bool:
+        """Whether there is anything by which to tell the difference from chance."""
+        return self.p_value is not None or self.low is not None
+
+    @property
     def doubt(self) -> str:
         """Why an uncertain difference is uncertain, to follow "the difference is"."""
-        return "within noise" if self.p_value is not None or self.low is not None else "of unknown certainty"
+        return "within noise" if self.has_test else "of unknown certainty"
 
     def words(self, *, short: bool = False) -> str:
         """The difference, its interval and its test, to stand in brackets."""
@@ -87,16 +95,16 @@ class Comparison:
                 if short
                 else f", {'paired' if self.paired else 'unpaired'} on {self.n} {self.samples}"
             )
-        elif self.p_value is None and self.low is None:
-            told += ", number of test pictures unknown"
+        elif not self.has_test:
+            told += "; no test of the difference"
         return told
 
 
 def compare(report: Report, first: Model | None, second: Model | None) -> Comparison | None:
     """Compare two models of a report by the primary metric of the first.
 
-    Uses the paired record `first_vs_second` (or its mirror image) where there is one; else, for metrics that are a share
-    of correct samples, the standard errors on `data.counts.test`.
+    Uses the paired record `first_vs_second` (or its mirror image) where there is one; else, for metrics that are a
+    share of correct samples, the standard errors on `data.counts.test`.
     """
     if first is None or second is None or first.withheld or second.withheld:
         return None

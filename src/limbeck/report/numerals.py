@@ -21,7 +21,21 @@ __all__ = [
 
 DASH = "–"
 _SHARES = frozenset(
-    {"top1", "top5", "accuracy", "f1", "macro_f1", "precision", "recall", "ece", "mce", "ece_equal_mass", "miou", "map", "ap50"}
+    {
+        "top1",
+        "top5",
+        "accuracy",
+        "f1",
+        "macro_f1",
+        "precision",
+        "recall",
+        "ece",
+        "mce",
+        "ece_equal_mass",
+        "miou",
+        "map",
+        "ap50",
+    }
 )
 
 

@@ -26,6 +26,7 @@ __all__ = ["render", "render_many"]
 
 _PICTURE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+")
 _MOST_LEFT_OUT = 200
+_KEPT_TOGETHER = re.compile(r"(?<=\d) (?=%|ms\b|[kMG]?B\b|points?\b)|(?<=\b[pn]) (?=[=<])|(?<=\b[pn] [=<]) (?=\d)")
 
 
 def render(report: dict[str, Any], *, pictures: dict[str, Any] | None = None) -> str:
@@ -92,11 +93,15 @@ def render_many(reports: Sequence[dict[str, Any]]) -> str:
     for position, (name, one, raw) in enumerate(zip(names, read, reports, strict=True)):
         counts = (one.data.counts or {}) if one.data else {}
         runs.append({"name": name, "report": one, "verdicts": one.verdicts if one.verdicts is not None else judge(raw)})
-        for mark in charts.marks_of([m for m in one.models if m.name == "student"], lambda model, name=name: name, n_test=counts.get("test")):
+        for mark in charts.marks_of(
+            [m for m in one.models if m.name == "student"], lambda model, name=name: name, n_test=counts.get("test")
+        ):
             marks.append(charts.Mark(mark.label, mark.x, mark.y, position % 8, mark.tip, mark.error))
     groups = []
     for model_name in dict.fromkeys(model.name for report in read for model in report.models):
-        present = [(name, model) for name, report in zip(names, read, strict=True) if (model := report.model_named(model_name))]
+        present = [
+            (name, model) for name, report in zip(names, read, strict=True) if (model := report.model_named(model_name))
+        ]
         table = tables.models_table([model for _, model in present])
         rows = [(name, note, cells) for (name, _), (_, note, cells) in zip(present, table.rows, strict=True)]
         groups.append((tables.label(present[0][1]), tables.Table(table.headings, rows)))
@@ -123,7 +128,9 @@ def _write(template: str, **view: Any) -> str:
         loader=PackageLoader("limbeck.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: numerals.DASH if value is None else value,  # absent figures read as a dash, never as None
+        finalize=lambda value: (
+            numerals.DASH if value is None else value
+        ),  # absent figures read as a dash, never as None
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -136,6 +143,7 @@ def _write(template: str, **view: Any) -> str:
         moment=numerals.moment,
         seconds=lambda value: numerals.duration(value) if isinstance(value, (int, float)) else value,
         signed=numerals.signed,
+        unbroken=lambda text: _KEPT_TOGETHER.sub("\u00a0", text),
         pretty=lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     )
     environment.globals.update(label=tables.label, trial_text=charts.trial_text, architecture=charts.architecture_lines)
@@ -144,7 +152,7 @@ def _write(template: str, **view: Any) -> str:
     style, script = (loader.get_source(environment, name)[0] for name in ("page.css", "page.js"))
     policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}"
     # our own two files, without a closing tag inside: safe to stand in <style> and <script> as they are
-    return environment.get_template(template).render(policy=policy, style=Markup(style), script=Markup(script), **view)  # noqa: S704
+    return environment.get_template(template).render(policy=policy, style=Markup(style), script=Markup(script), **view)
 
 
 def _hash(text: str) -> str:
@@ -181,12 +189,20 @@ def _headline(report: Report) -> list[dict[str, str]]:
     if student.primary and student.primary.value is not None:
         beside = plain.primary.value if plain and plain.primary and plain.primary.name == student.primary.name else None
         note = f"plain {numerals.figure(student.primary.name, beside)}" if beside is not None else "on test"
-        tiles.append({"name": student.primary.name, "value": numerals.figure(student.primary.name, student.primary.value), "note": note})
+        tiles.append(
+            {
+                "name": student.primary.name,
+                "value": numerals.figure(student.primary.name, student.primary.value),
+                "note": note,
+            }
+        )
     if student.latency_ms:
         statistic = (budget.statistic if budget else None) or "median"
-        value = student.latency_ms.p90 if statistic == "p90" else student.latency_ms.median
+        value = student.latency_ms.statistic(statistic)
         limit = budget.max_latency_ms if budget else None
-        note = f"budget {numerals.milliseconds(limit)}" if limit is not None else ((budget.target or "") if budget else "")
+        note = (
+            f"budget {numerals.milliseconds(limit)}" if limit is not None else ((budget.target or "") if budget else "")
+        )
         tiles.append({"name": f"{statistic} latency", "value": numerals.milliseconds(value), "note": note})
     if student.size_bytes is not None:
         note = f"{numerals.amount(student.params)} parameters" if student.params is not None else ""
@@ -205,7 +221,10 @@ def _reliability(report: Report) -> list[dict[str, Any]]:
         if model.reliability is None:
             continue
         pair = []
-        for diagram, when in ((model.reliability.before, "before calibration"), (model.reliability.after, "after calibration")):
+        for diagram, when in (
+            (model.reliability.before, "before calibration"),
+            (model.reliability.after, "after calibration"),
+        ):
             chart = charts.reliability_chart(diagram, title=f"{tables.label(model)}, {when}") if diagram else None
             if chart:
                 pair.append((when, chart))
@@ -221,7 +240,9 @@ def _curves(report: Report, primary: str) -> list[dict[str, Any]]:
         curves = []
         for position, model in enumerate(report.models):
             history = (model.fit.history or []) if model.fit else []
-            points = [(float(row["epoch"]), float(row[metric])) for row in history if _has_numbers(row, "epoch", metric)]
+            points = [
+                (float(row["epoch"]), float(row[metric])) for row in history if _has_numbers(row, "epoch", metric)
+            ]
             if len(points) > 1:
                 kept = model.fit.best_epoch if model.fit and metric == primary else None
                 curves.append(charts.Curve(tables.label(model), points, charts.hue(model.name, position), kept))
@@ -237,7 +258,10 @@ def _has_numbers(row: dict[str, Any], *names: str) -> bool:
 
 def _confusions(report: Report, pictures: dict[str, Any]) -> list[dict[str, Any]]:
     """The worst confusions with their example pictures; anything that is not an inline picture is left out."""
-    examples = {(str(item.get("true")), str(item.get("predicted"))): item.get("examples") or [] for item in pictures.get("confusions") or []}
+    examples = {
+        (str(item.get("true")), str(item.get("predicted"))): item.get("examples") or []
+        for item in pictures.get("confusions") or []
+    }
     shown = []
     for confusion in report.confusions or []:
         key = (str(confusion.true), str(confusion.predicted))

@@ -35,6 +35,10 @@ class Timing(Record):
     iqr: float | None = None
     n: Count | None = None
 
+    def statistic(self, name: str | None) -> float | None:
+        """The figure that a budget bounds: `p90`, else the median."""
+        return self.p90 if name == "p90" else self.median
+
 
 class Primary(Record):
     """The figure by which models of this task are compared."""

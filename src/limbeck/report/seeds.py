@@ -1,4 +1,4 @@
-"""Several seeds of one recipe: mean, spread, and the paired test of the student against plain. No reading of run folders."""
+"""Several seeds of one recipe: mean, spread, the paired test of student against plain. No reading of run folders."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def combine(reports: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         reports: one `report.json` per seed, of the same recipe.
 
     Returns:
-        By model name `{"n", "seeds": [...], "metrics": {name: {"mean", "std", "values"}}}`; `values` follows `seeds`, null
-        where a seed lacks the figure; `std` is of the sample (n - 1), null for fewer than two values. The student also has
-        `paired`, its test against plain: see `paired_test`.
+        By model name `{"n", "seeds": [...], "metrics": {name: {"mean", "std", "values"}}}`; `values` follows `seeds`,
+        null where a seed lacks the figure; `std` is of the sample (n - 1), null for fewer than two values. The student
+        also has `paired`, its test against plain: see `paired_test`.
 
     Raises:
         InputError: no reports, or reports of different tasks.
@@ -49,10 +49,8 @@ def combine(reports: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     if "student" in combined and "plain" in combined:
         primary = next((m.primary for r in read if (m := r.model_named("student")) and m.primary), None)
         if primary is not None:
-            values = [
-                combined[name]["metrics"].get(primary.name, {"values": []})["values"] for name in ("student", "plain")
-            ]
-            test = paired_test(*values)
+            student, plain = (combined[name]["metrics"].get(primary.name) for name in ("student", "plain"))
+            test = paired_test(student["values"], plain["values"]) if student and plain else paired_test([], [])
             test.update(versus="plain", metric=primary.name, higher_is_better=primary.higher_is_better)
             combined["student"]["paired"] = test
     return as_json(combined)
@@ -99,7 +97,7 @@ def paired_test(first: list[float | None], second: list[float | None]) -> dict[s
 
 
 def attach_seeds(report: dict[str, Any], reports: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return `report` with each model's `seeds` filled by `combine(reports)`; its other figures stay those of its own seed."""
+    """Return `report` with each model's `seeds` from `combine(reports)`; other figures stay those of its own seed."""
     combined = combine(reports)
     return {**report, "models": [{**m, "seeds": combined.get(m["name"], m.get("seeds"))} for m in report["models"]]}
 

@@ -98,7 +98,9 @@ class Canvas:
             {"viewBox": f"0 0 {width} {height}", "role": "group", "aria-label": label, "class": "chart"},
         )
 
-    def add(self, tag: str, *, text: str | None = None, tip: str | None = None, **attributes: object) -> ElementTree.Element:
+    def add(
+        self, tag: str, *, text: str | None = None, tip: str | None = None, **attributes: object
+    ) -> ElementTree.Element:
         """Append an element; `class_` stands for `class` and `_` for `-`; numbers are written with one decimal.
 
         Args:
@@ -138,7 +140,7 @@ class Canvas:
 
     def markup(self) -> Markup:
         """The finished element, safe to place in a page."""
-        return Markup(ElementTree.tostring(self.root, encoding="unicode"))  # noqa: S704 - the XML writer escapes
+        return Markup(ElementTree.tostring(self.root, encoding="unicode"))  # the XML writer has escaped it
 
 
 def tick_text(value: float) -> str:

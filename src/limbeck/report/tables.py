@@ -62,10 +62,11 @@ def models_table(models: Sequence[Model], *, budget: Limits | None = None, n_tes
     """The comparison: a column per figure that at least one model has, the best of each marked."""
     budget = budget or Limits()
     columns = [*_metric_columns(models, n_test)]
-    for name, heading in (("median", "median latency"), ("p90", "p90 latency")):
-        limit = budget.max_latency_ms if (budget.statistic or "median") == name else None
-        columns.append(_Column(heading, _latency(name), milliseconds, limit=limit, note=_spread if name == "median" else str_nothing))
+    bounded = "p90" if budget.statistic == "p90" else "median"
     columns += [
+        _Column(
+            f"{bounded} latency", _latency(bounded), milliseconds, note=_spread(bounded), limit=budget.max_latency_ms
+        ),
         _Column("size", lambda m: m.size_bytes, megabytes, limit=budget.max_size_bytes),
         _Column("parameters", lambda m: m.params, amount, limit=budget.max_params),
         _Column("MACs", lambda m: m.macs, amount, limit=budget.max_macs),
@@ -125,14 +126,15 @@ def _write(name: str) -> Callable[[float | None], str]:
     return lambda value: figure(name, value)
 
 
-def _spread(model: Model) -> str:
-    timing = model.latency_ms
-    return f"IQR {milliseconds(timing.iqr)}" if timing and timing.iqr is not None else ""
+def _spread(bounded: str) -> Callable[[Model], str]:
+    """What stands beneath a latency: the other statistic."""
+    other = "median" if bounded == "p90" else "p90"
 
+    def note(model: Model) -> str:
+        value = getattr(model.latency_ms, other) if model.latency_ms else None
+        return f"{other} {milliseconds(value)}" if value is not None else ""
 
-def str_nothing(model: Model) -> str:
-    """No note."""
-    return ""
+    return note
 
 
 def _is_number(value: Any) -> bool:
@@ -142,7 +144,11 @@ def _is_number(value: Any) -> bool:
 def _fill(column: _Column, models: Sequence[Model]) -> list[Cell]:
     values = [column.value(model) for model in models]
     cells = [
-        Cell(column.write(value), column.note(model), over=column.limit is not None and value is not None and value > column.limit)
+        Cell(
+            column.write(value),
+            column.note(model),
+            over=column.limit is not None and value is not None and value > column.limit,
+        )
         for value, model in zip(values, models, strict=True)
     ]
     running = [(v, c.text) for v, c, m in zip(values, cells, models, strict=True) if v is not None and not m.withheld]

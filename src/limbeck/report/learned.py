@@ -1,0 +1,182 @@
+"""Sentences on what distillation and search gained, and over what. No figures are made here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from limbeck.report.compare import Comparison, Finding, compare
+from limbeck.report.numerals import change, figure, milliseconds, percent
+from limbeck.report.schema import Model, Reference, Report
+
+__all__ = ["judge_distillation", "judge_off_the_shelf", "judge_search", "judge_seeds", "judge_teacher"]
+
+
+def judge_distillation(report: Report) -> Iterator[Finding]:
+    """Whether the student gained by its teacher, against the same network trained without one."""
+    found = compare(report, report.model_named("student"), report.model_named("plain"))
+    if found is None:
+        return
+    base = f"{figure(found.metric, found.first)} {found.metric} against {figure(found.metric, found.second)}"
+    base += " for the same student trained without it"
+    if found.is_certain:
+        kind, claim = ("good", "Distillation helped") if found.gain > 0 else ("bad", "Distillation hurt")
+        yield kind, "distillation", f"{claim}: {base} ({found.words()})."
+        return
+    claim = "Distillation did not measurably help" if found.gain > 0 else "Distillation did not help"
+    yield "neutral", "distillation", f"{claim}: {base}; the difference is {found.doubt} ({found.words()})."
+
+
+def judge_seeds(report: Report) -> Iterator[Finding]:
+    """The same over several seeds, where they were run."""
+    student = report.model_named("student")
+    paired = (student.seeds or {}).get("paired") if student else None
+    if not isinstance(paired, dict) or paired.get("difference") is None:
+        return
+    metric, n, p_value = str(paired.get("metric", "top1")), paired.get("n", 0), paired.get("p_value")
+    gain = paired["difference"] * (1 if paired.get("higher_is_better", True) else -1)
+    text = f"Over {n} seeds the distilled student "
+    if gain == 0:
+        text += f"and plain have the same mean {metric}"
+    else:
+        text += f"is {change(metric, gain)} {metric} {'better' if gain > 0 else 'worse'} than plain on average"
+    if p_value is not None:
+        text += f" (paired t-test, p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'})"
+    if paired.get("too_few"):
+        yield "neutral", "seeds", f"{text}; {n} seeds are too few for a firm conclusion."
+    elif p_value is None or p_value >= 0.05:
+        yield "neutral", "seeds", f"{text}: within the noise between seeds."
+    else:
+        yield "good" if gain > 0 else "bad", "seeds", f"{text}."
+
+
+def judge_teacher(report: Report) -> Iterator[Finding]:
+    """How near the student comes to its teacher, and what it saves."""
+    student, teacher = report.model_named("student"), report.model_named("teacher")
+    found = compare(report, student, teacher)
+    if found is None or student is None or teacher is None:
+        return
+    if found.is_certain:
+        side = "above" if found.gain > 0 else "below"
+        text = f"The student is {change(found.metric, found.gain)} {found.metric} {side} the teacher"
+    elif found.has_test:
+        text = f"The student cannot be told from the teacher in {found.metric}"
+    else:
+        text = f"The student has {figure(found.metric, found.first)} {found.metric}"
+        text += f", the teacher {figure(found.metric, found.second)}"
+    text += f" ({found.words(short=True)})"
+    savings = []
+    for what, mine, theirs, less, more in (
+        ("multiply-accumulates", student.macs, teacher.macs, "fewer", "more"),
+        ("parameters", student.params, teacher.params, "fewer", "more"),
+        ("latency", _median(student), _median(teacher), "lower", "higher"),
+    ):
+        if mine and theirs:
+            ratio = theirs / mine
+            savings.append(f"{max(ratio, 1 / ratio):.1f} times {less if ratio >= 1 else more} {what}")
+    yield "neutral", "teacher", text + (f", with {', '.join(savings)}" if savings else "") + "."
+
+
+def judge_off_the_shelf(report: Report) -> Iterator[Finding]:
+    """Whether fine-tuning a ready network would have been the better choice."""
+    student, ready = report.model_named("student"), report.model_named("off_the_shelf")
+    found = compare(report, ready, student)
+    if found is None or student is None or ready is None:
+        return
+    mine, theirs = _median(student), _median(ready)
+    base = f"{figure(found.metric, found.first)} against the student's {figure(found.metric, found.second)}"
+    if mine and theirs:
+        base += f", at {milliseconds(theirs)} against {milliseconds(mine)}"
+    base += f" ({found.words(short=True)})"
+    budget, timing = report.budget, ready.latency_ms
+    limit = budget.max_latency_ms if budget else None
+    cost = timing.statistic(budget.statistic) if budget and timing else None
+    over = limit is not None and cost is not None and cost > limit
+    if over:
+        yield "neutral", "off_the_shelf", f"The off-the-shelf network is over the latency budget: {base}."
+    elif found.is_certain and found.gain > 0:
+        advice = (
+            "" if limit is None and mine and theirs and theirs > mine else " Fine-tuning it is the better choice here."
+        )
+        yield "bad", "off_the_shelf", f"The off-the-shelf network wins in accuracy: {base}.{advice}"
+    elif found.is_certain:
+        yield "good", "off_the_shelf", f"The student beats the off-the-shelf network: {base}."
+    elif mine and theirs and theirs < 0.95 * mine:
+        yield (
+            "bad",
+            "off_the_shelf",
+            f"The off-the-shelf network is faster and, as far as can be told, no worse: {base}.",
+        )
+    else:
+        claim = "cannot be told apart in accuracy" if found.has_test else "were not tested against each other"
+        yield "neutral", "off_the_shelf", f"The student and the off-the-shelf network {claim}: {base}."
+
+
+def judge_search(report: Report) -> Iterator[Finding]:
+    """Whether the search found anything, and anything better than its reference network."""
+    study = report.search
+    if study is None or not study.trials:
+        return
+    states = list(dict.fromkeys(["complete", "pruned", "failed", *(trial.state for trial in study.trials)]))
+    counts = {state: sum(trial.state == state for trial in study.trials) for state in states}
+    tally = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    best = next((trial for trial in study.trials if trial.number == study.best), None)
+    if best is None or best.accuracy is None:
+        yield "bad", "search", f"The search found no candidate to keep ({len(study.trials)} candidates: {tally})."
+        return
+    if study.front is not None and best.number not in study.front:
+        yield (
+            "bad",
+            "search",
+            f"The search chose candidate {best.number}, which is not on its own Pareto front: see the candidates.",
+        )
+    told = f"candidate {best.number} of {len(study.trials)} ({tally}) scored {percent(best.accuracy)} on validation"
+    told += f" at {milliseconds(best.latency_ms)}" if best.latency_ms is not None else ""
+    if study.reference is None or study.reference.accuracy is None:
+        yield (
+            "neutral",
+            "search",
+            f"Search: {told}; no reference was scored the same way, so what it gained is not known.",
+        )
+        return
+    yield _against_reference(
+        report, study.reference, study.reference.accuracy, best.accuracy, best.latency_ms, counts["complete"], told
+    )
+
+
+def _against_reference(
+    report: Report,
+    reference: Reference,
+    beaten: float,
+    accuracy: float,
+    latency_ms: float | None,
+    tried: int,
+    told: str,
+) -> Finding:
+    validation = ((report.data.counts or {}) if report.data else {}).get("validation")
+    found = Comparison.of_shares("accuracy", accuracy, beaten, validation, samples="validation pictures")
+    if found.p_value is not None:
+        # the best of several is picked by the very score that is compared: Bonferroni's correction for that choice
+        found = replace(found, p_value=min(1.0, found.p_value * max(1, tried)), low=None, high=None)
+    against = f"{told}, against {percent(beaten)}"
+    against += f" at {milliseconds(reference.latency_ms)}" if reference.latency_ms is not None else ""
+    against += f" for the reference network ({found.words()}" + (
+        f", p corrected for {tried} tries)" if found.has_test else ")"
+    )
+    faster = bool(latency_ms and reference.latency_ms and latency_ms < 0.95 * reference.latency_ms)
+    if found.is_certain and found.gain > 0:
+        return "good", "search", f"Search helped: {against}."
+    if found.is_certain:
+        claim = "Search gave up accuracy for speed" if faster else "Search did not help"
+        return "neutral" if faster else "bad", "search", f"{claim}: {against}."
+    if faster and found.has_test:
+        return (
+            "good",
+            "search",
+            f"Search found a faster network whose accuracy cannot be told from the reference's: {against}.",
+        )
+    return "neutral", "search", f"Search did not measurably help: {against}; the difference is {found.doubt}."
+
+
+def _median(model: Model) -> float | None:
+    return model.latency_ms.median if model.latency_ms else None
