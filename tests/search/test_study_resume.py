@@ -31,7 +31,7 @@ def start_driver(folder, seed, workers=1):
 
 
 def run_with_kills(folder, *, seed, kills, workers=1):
-    """Kill the driver `kills` times, each time after its ledger grew by a random amount; then let one run to its end."""
+    """Kill the driver `kills` times, each time after its ledger grew by a random amount; then let one end."""
     chance = random.Random(seed)
     journal = folder / "study.journal"
     killed = 0

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,6 +50,11 @@ class Candidate:
     cost: dict[str, Any] = field(default_factory=dict)
     constraints: list[float] = field(default_factory=list)
     outcome: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def key(self) -> str:
+        """Equal for candidates with the same point."""
+        return json.dumps(self.point, sort_keys=True)
 
     @property
     def is_finished(self) -> bool:

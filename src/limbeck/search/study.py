@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -139,6 +138,7 @@ class _Driver:
     ) -> None:
         self._space, self._ledger, self._evaluator, self._signals = space, ledger, evaluator, signals
         self._ceilings, self._seed, self._tell = ceilings, seed, on_event
+        self._first: dict[str, Candidate] = {}  # of each point
         self._seconds = {"timing": 0.0, "training": 0.0, "other": 0.0, **ledger.seconds}
 
     def run(self, trials: int, batch: int) -> None:
@@ -167,6 +167,7 @@ class _Driver:
         history = self.new_history()
         earlier = sorted(self._ledger.candidates, key=lambda candidate: (candidate.slot, candidate.attempt))
         for candidate in earlier:
+            self._first.setdefault(candidate.key, candidate)
             self._show(history, candidate)
         generation: list[Candidate] = []
         for slot in slots:
@@ -194,6 +195,7 @@ class _Driver:
             is_first = slot == 0 and attempt == 0
             point = self._space.check(self._space.reference) if is_first else history.draw(slot, attempt)
         candidate = self._ledger.ask(slot, attempt, point)
+        self._first.setdefault(candidate.key, candidate)
         self._tell("asked", {"slot": slot, "attempt": attempt, "number": candidate.number, "point": point})
         if candidate.outcome:  # the driver before was killed between the outcome and the end of the trial
             self._finish(candidate, **candidate.outcome)
@@ -218,14 +220,12 @@ class _Driver:
         return None
 
     def _has_rejected_everything(self) -> bool:
-        rejected = {_key(candidate.point) for candidate in self._ledger.candidates if candidate.rejected}
+        rejected = {candidate.key for candidate in self._ledger.candidates if candidate.rejected}
         return len(rejected) >= self._space.size
 
     def _twin(self, candidate: Candidate) -> Candidate | None:
         """The first candidate with the same point, if this one is not it."""
-        key = _key(candidate.point)
-        same = (other for other in self._ledger.candidates if _key(other.point) == key)
-        first = min(same, key=lambda other: (other.slot, other.attempt))
+        first = self._first[candidate.key]
         return None if first is candidate else first
 
     # -- timing and evaluating ---------------------------------------------------------------------------------------
@@ -314,7 +314,3 @@ class _Driver:
             yield
         finally:
             self._seconds[phase] += time.perf_counter() - start
-
-
-def _key(point: Point) -> str:
-    return json.dumps(point, sort_keys=True)
