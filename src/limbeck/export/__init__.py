@@ -4,6 +4,7 @@ Not here: timing anything (`measure`), using a file (`deployed`).
 """
 
 from limbeck.export.onnx import export_onnx, export_probe
+from limbeck.export.paired import exact_mcnemar, paired_interval
 from limbeck.export.parity import check_int8, check_metric, check_tensors, run_pictures
 from limbeck.export.quantize import float_nodes, quantize_onnx
 
@@ -11,9 +12,11 @@ __all__ = [
     "check_int8",
     "check_metric",
     "check_tensors",
+    "exact_mcnemar",
     "export_onnx",
     "export_probe",
     "float_nodes",
+    "paired_interval",
     "quantize_onnx",
     "run_pictures",
 ]

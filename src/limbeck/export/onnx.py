@@ -62,6 +62,8 @@ def export_onnx(
     """
     if class_names and len(class_names) != getattr(network, "num_classes", len(class_names)):
         raise InputError(f"{path}: {len(class_names)} class names for a network of {network.num_classes} classes")
+    if preprocess not in ("uint8", "float32"):
+        raise InputError(f"{path}: preprocess = '{preprocess}': expected uint8 or float32")
     if not temperature > 0 or temperature == float("inf"):
         raise InputError(f"{path}: temperature = {temperature}: a positive number is needed")
     facts = _describe(
@@ -116,7 +118,8 @@ def _describe(network: nn.Module, sample_size: tuple[int, int], **facts: Any) ->
 
 def _summarise(network: nn.Module) -> dict[str, Any]:
     """What the network is, in a few numbers and words; the full architecture lies beside the weights."""
-    full = network.architecture() if hasattr(network, "architecture") else {}
+    describe: Any = getattr(network, "architecture", None)
+    full = describe() if callable(describe) else {}
     words = {key: full[key] for key in ("kind", "name") if isinstance(full.get(key), str)}
     table = full.get("table")
     if isinstance(table, Mapping) and isinstance(table.get("name"), str):

@@ -46,7 +46,10 @@ def paired_interval(lost: int, won: int, samples: int, *, confidence: float = 0.
         c = -won * delta * (1 - delta)
         won_rate = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)  # most likely one, were the drop delta
         variance = samples * (2 * won_rate + delta * (1 - delta))
-        return (lost - won - samples * delta) / math.sqrt(variance) if variance > 1e-15 else math.inf * (drop - delta)
+        excess = lost - won - samples * delta
+        if abs(excess) < 1e-9 * samples:
+            return 0.0  # also where the variance is 0: nothing changed and nothing was claimed to
+        return excess / math.sqrt(max(variance, 1e-12))
 
     def bound(edge: float, sign: int) -> float:
         """Where the score leaves the critical value between the estimate and the edge of the scale."""

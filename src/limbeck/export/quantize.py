@@ -93,8 +93,6 @@ def quantize_onnx(
         except Exception as error:  # the quantiser raises nearly anything
             text = " ".join(str(error).split())[:300]
             raise LimbeckError(f"{artifact.path}: cannot be quantised ({type(error).__name__}: {text})") from error
-    if not reader.seen:
-        raise InputError(f"{artifact.path}: no calibration pictures for int8; give a batch of training pictures")
     _write_metadata(model, Path(artifact.path), {"calibration": {"method": method, "pictures": reader.seen}})
     onnx.checker.check_model(model)
     with atomic_path(path) as temporary:
@@ -150,6 +148,10 @@ class _Pictures(CalibrationDataReader):
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         batch = next(self.batches, None)
+        if batch is None and not self.seen:
+            raise InputError(
+                f"{self.artifact.path}: no calibration pictures for int8; give a batch of training pictures"
+            )
         if batch is None:
             return None
         if batch.shape[1:] != self.artifact.input_shape or batch.dtype != self.artifact.input_dtype:
