@@ -62,6 +62,17 @@ def test_the_suite_rejects_overflow():
         check_loss(overflows)
 
 
+def test_the_suite_rejects_products_that_autocast_lowers():
+    def product(student, teacher):
+        student, teacher = (x if x.dtype == torch.float64 else x.float() for x in (student, teacher.detach()))
+        return torch.einsum("nk,nk->", teacher.softmax(1), teacher.log_softmax(1) - student.log_softmax(1)) / len(
+            student
+        )
+
+    with pytest.raises(AssertionError, match="autocast lowers its precision"):
+        check_loss(product)
+
+
 def test_hand_values():
     even, peer = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([[0.0, math.log(4)]], dtype=torch.float64)
     kl = math.log(2) + 0.2 * math.log(0.2) + 0.8 * math.log(0.8)

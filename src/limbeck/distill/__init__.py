@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from limbeck.distill.memories import Ema, Memory
 from limbeck.distill.methods import (
     METHODS,
     PRESETS,
@@ -16,7 +17,7 @@ from limbeck.distill.methods import (
     teacher_role,
 )
 from limbeck.distill.objective import Distillation
-from limbeck.distill.sources import Ema, Ensemble, Exit, Frozen, Learner, Memory, Source
+from limbeck.distill.sources import Ensemble, Exit, Frozen, Learner, Source
 from limbeck.distill.term import SCHEDULES, TASK, Term
 
 __all__ = [

@@ -54,9 +54,11 @@ def nkd(student: Tensor, teacher: Tensor, *, target: Tensor, temperature: float 
     # T^ is exactly 0 at the target, so that its logit, left in place here, neither counts nor gets a gradient
     others = student_log_sum - (teacher_others * soft_student).sum(1)
 
-    if temperature != 1:  # the target's own probability is at temperature 1, always
-        student_log_sum = non_target_log_sum(student, label)[1]
-        teacher_log_sum = non_target_log_sum(teacher, label)[1]
-    teacher_target = torch.sigmoid(teacher.gather(1, label).squeeze(1) - teacher_log_sum)
-    student_log_target = functional.logsigmoid(student.gather(1, label).squeeze(1) - student_log_sum)
-    return (gamma * temperature**2 * others - teacher_target * student_log_target).mean()
+    # the target's own probability is at temperature 1, always: at hand already if the others' is too
+    if temperature == 1:
+        teacher_target = torch.sigmoid(teacher.gather(1, label).squeeze(1) - teacher_log_sum)
+        target_loss = functional.softplus(student_log_sum - student.gather(1, label).squeeze(1))
+    else:
+        teacher_target = teacher.softmax(1).gather(1, label).squeeze(1)
+        target_loss = functional.cross_entropy(student, label.squeeze(1), reduction="none")
+    return (gamma * temperature**2 * others + teacher_target * target_loss).mean()

@@ -1,0 +1,141 @@
+"""Sources that remember: averages of weights, outputs by sample; written after a step only. Other sources: `sources`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from limbeck.distill.sources import Learner, Source, check_stages, look, read, stage_list
+from limbeck.errors import InputError
+from limbeck.types import Batch, Outputs
+
+__all__ = ["Ema", "Memory"]
+
+
+class Ema(Source):
+    """A teacher that is the moving average of a learner's weights, written after each step and kept in checkpoints.
+
+    Args:
+        learner: whose weights are averaged (parameters and floating buffers; counters are copied).
+        decay: share of the average that stays per step; it starts low, as min(decay, (1 + n) / (10 + n)) after n steps.
+
+    **Source:** Tarvainen, Valpola, "Mean teachers are better role models", 2017, arXiv 1703.01780.
+    """
+
+    updates: Tensor
+
+    def __init__(self, learner: Learner, *, decay: float = 0.999) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise InputError(f"ema: decay must lie in [0, 1), not {decay}")
+        self.decay = decay
+        self.network = copy.deepcopy(learner.network).eval().requires_grad_(False)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self._learner = (learner,)  # not a sub-module: its weights are saved once, with the learner itself
+        self._stages: tuple[str, ...] = ()
+
+    def offers(self) -> tuple[str, ...]:
+        """The network's stages."""
+        return stage_list(self.network)
+
+    def ask(self, names: Sequence[str], inputs: Tensor) -> None:
+        """Note the stages."""
+        check_stages(self.network, names)
+        self._stages = tuple(dict.fromkeys(names))
+
+    def train(self, mode: bool = True) -> Ema:
+        """Stay in evaluation mode whatever is asked."""
+        super().train(mode)
+        self.network.eval()
+        return self
+
+    def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
+        """One pass without gradients."""
+        with torch.no_grad():
+            return look(self.network, batch.inputs, self._stages)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Move towards the learner."""
+        self.updates += 1
+        n = int(self.updates)
+        weight = 1 - min(self.decay, (1 + n) / (10 + n))
+        ours, theirs = self.network.state_dict(), self._learner[0].network.state_dict()
+        averaged = [name for name, value in ours.items() if value.is_floating_point()]
+        torch._foreach_lerp_([ours[name] for name in averaged], [theirs[name] for name in averaged], weight)
+        for name in ours.keys() - set(averaged):
+            ours[name].copy_(theirs[name])
+
+
+class Memory(Source):
+    """What an earlier source said of each sample when it was last seen; of a sample not seen yet, what it says now.
+
+    Args:
+        num_samples: size of the data set; the batch's `index` runs below it.
+        shape: of one value; an integer for [K] logits.
+        of: the address that is remembered.
+        momentum: share of the old value that stays when a sample is seen again.
+    """
+
+    values: Tensor
+    filled: Tensor
+
+    def __init__(
+        self, num_samples: int, shape: int | Sequence[int], *, of: str = "student", momentum: float = 0.0
+    ) -> None:
+        super().__init__()
+        if num_samples < 1 or not 0 <= momentum < 1:
+            raise InputError(f"memory: needs num_samples >= 1 and momentum in [0, 1), not {num_samples} and {momentum}")
+        self.reads, self.momentum = (of,), momentum
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        self.register_buffer("values", torch.zeros(num_samples, *shape))
+        self.register_buffer("filled", torch.zeros(num_samples, dtype=torch.bool))
+        self._pending: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
+        """The remembered values; what is said now waits for `after_step`."""
+        now = read(seen, self.reads[0]).detach().to(self.values.dtype)
+        if now.shape[1:] != self.values.shape[1:]:
+            raise InputError(
+                f"memory: holds {list(self.values.shape[1:])} per sample, '{self.reads[0]}' is {list(now.shape[1:])}"
+            )
+        known = self.filled[batch.index].view(-1, *[1] * (now.dim() - 1))
+        before = torch.where(known, self.values[batch.index], now)
+        if self.training:
+            self._pending.append((batch.index, now))
+        return Outputs(before)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Write what all processes saw since the last step, in the same order everywhere."""
+        if not self._pending:
+            return
+        index, now = _gather(*(torch.cat(parts) for parts in zip(*self._pending, strict=True)))
+        self._pending.clear()
+        if self.momentum:
+            known = self.filled[index].view(-1, *[1] * (now.dim() - 1))
+            now = torch.where(known, now.lerp(self.values[index], self.momentum), now)
+        self.values[index] = now
+        self.filled[index] = True
+
+
+def _gather(index: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Every process's rows, those of rank 0 first; the processes may hold different numbers of them."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return index, values
+    world = dist.get_world_size()
+    counts = [torch.zeros(1, dtype=torch.int64, device=index.device) for _ in range(world)]
+    dist.all_gather(counts, torch.tensor([len(index)], device=index.device))
+    most = max(int(count) for count in counts)
+
+    def collect(rows: Tensor) -> Tensor:
+        padded = torch.cat([rows, rows.new_zeros(most - len(rows), *rows.shape[1:])])
+        parts = [torch.empty_like(padded) for _ in range(world)]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
+
+    return collect(index), collect(values)
