@@ -9,7 +9,17 @@ import torch
 
 from limbeck.errors import InputError
 from limbeck.parts import find_part
-from limbeck.testing import check_device, check_loss, check_task, make_artifact
+from limbeck.testing import (
+    check_device,
+    check_distillation,
+    check_exporter,
+    check_loss,
+    check_network,
+    check_reader,
+    check_space,
+    check_task,
+    make_artifact,
+)
 
 OUTSIDE = Path(__file__).resolve().parents[2] / "examples" / "outside"
 
@@ -54,8 +64,9 @@ def test_device(tmp_path):
 
 
 def test_data():
-    from limbeck.data import open_data
+    from limbeck.data import DATA, open_data
 
+    check_reader(find_part("data set", "my_data:read_shapes", DATA), count=30)
     splits = open_data("my_data:read_shapes", options={"count": 90, "side": 24}, seed=3)
     assert splits.class_names == ("circle", "square", "triangle")
     assert splits.image_size == (24, 24)
@@ -93,6 +104,7 @@ def test_space():
     make = find_part("space", "my_space:separable", {})
     space = make(reference="mobilenet_v2", num_classes=5, picture_size=(32, 32), widths=[8, 16])
     assert space.size == 2 * 2 * 3 * 2
+    check_space(space, num_classes=5)
     tables = [
         space.build(space.reference),
         space.build({choice: ids[-1] for choice, ids in space.choices.items()}),
@@ -106,7 +118,6 @@ def test_space():
 
 def test_model(tmp_path):
     from limbeck.models import create_model, load_network, save_network
-    from limbeck.testing import check_network
 
     network = create_model("my_model:tiny_resnet", num_classes=5, input_size=24, width=8)
     assert network.num_classes == 5
@@ -127,6 +138,7 @@ def test_method():
     teacher = create_model("my_model:tiny_resnet", num_classes=5, input_size=16, width=8)
     objective = distillation("my_method:fading", student=student, teacher=teacher, temperature=2.0)
     batch = Batch(torch.arange(4), torch.rand(4, 3, 16, 16), torch.arange(4))
+    check_distillation(objective, batch, teacher=teacher)
     objective.train()
     start, end = (objective(batch, torch.tensor(progress)) for progress in (0.0, 0.999))
     start["loss"].backward()
@@ -148,6 +160,7 @@ def test_exporter(tmp_path):
     from limbeck.models import create_model
 
     export = find_part("exporter", "my_exporter:export_optimised", {"onnx": export_onnx})
+    check_exporter(export, OnnxRuntimeDevice(threads=1), tmp_path)
     network = create_model("my_model:tiny_resnet", num_classes=3, input_size=16, width=4).eval()
     names = ("ant", "bee", "cat")
     artifact = export(network, tmp_path / "model.onnx", sample_size=(16, 16), class_names=names, temperature=2.0)
