@@ -43,7 +43,7 @@ PICTURE_SUFFIXES = frozenset(
 Fit = Literal["crop", "squash", "pad"]
 
 
-class UnreadablePicture(InputError):  # noqa: N818 - it reads as what it says
+class UnreadablePicture(InputError):
     """A file or bytes that cannot be decoded as a picture; the message says which and why."""
 
 

@@ -12,8 +12,8 @@ def class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
     samples gets 1.
 
     Example:
-        >>> class_weights(np.array([0, 0, 0, 1, -1]), 2).round(3).tolist()
-        [0.667, 2.0]
+        >>> class_weights(np.array([0, 0, 0, 1, -1]), 2).round(2)
+        array([0.67, 2.  ], dtype=float32)
     """
     counts = np.bincount(labels[labels >= 0], minlength=num_classes)
     present = counts > 0

@@ -122,7 +122,9 @@ def find_shared(one: np.ndarray, other: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _hash(picture: np.ndarray) -> int:
-    digest = hashlib.blake2b(np.ascontiguousarray(picture), digest_size=8, person=str(picture.shape[:2]).encode()[:16])
+    digest = hashlib.blake2b(
+        np.ascontiguousarray(picture).data, digest_size=8, person=str(picture.shape[:2]).encode()[:16]
+    )
     return int.from_bytes(digest.digest(), "little")
 
 

@@ -22,6 +22,7 @@ from limbeck.data.order import class_members, epoch_order
 from limbeck.data.picture_set import PictureSet
 from limbeck.data.stream import PictureStream
 from limbeck.errors import InputError
+from limbeck.pictures import fit_picture
 from limbeck.types import Batch
 
 __all__ = ["Loader"]
@@ -121,12 +122,13 @@ class Loader:
             )
         self._steps.steps = [(epoch, step) for step in range(start, self.steps_per_epoch())]
         turn = self._steps.turn = self._steps.turn + 1
-        for batch in self._reader:
+        batches = iter(self._reader)
+        for _ in self._steps.steps:
             if turn != self._steps.turn:
                 raise RuntimeError(
                     "another epoch of this loader was begun; with workers, epochs cannot be read side by side"
                 )
-            yield batch
+            yield next(batches)
 
     def _stream_epoch(self, epoch: int, start: int) -> Iterator[Batch]:
         stream: Any = self._pictures
@@ -246,9 +248,10 @@ class _BatchMaker(Dataset[Any]):
     def _inputs(self, draws: Draws, index: np.ndarray, pictures: list[np.ndarray] | None) -> Tensor:
         """[N, 3, H, W] float32 in [0, 1], augmented but not mixed."""
         whole = self.augment is None or self.augment.crop != "resized"
-        found = pictures if pictures is not None else [self._read(int(place), whole) for place in index]
-        if pictures is not None and whole:
-            found = [self.pictures.fitted(picture) for picture in pictures]
+        if pictures is None:
+            found = [self._read(int(place), whole) for place in index]
+        else:
+            found = [fit_picture(picture, self.size, self.pictures.fit) for picture in pictures] if whole else pictures
         if self.augment is None:
             pixels = np.stack(found)
         else:

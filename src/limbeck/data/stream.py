@@ -16,7 +16,7 @@ import numpy as np
 from limbeck.console import warn
 from limbeck.data.raw import read_picture
 from limbeck.errors import InputError
-from limbeck.pictures import Fit, fit_picture
+from limbeck.pictures import Fit
 
 __all__ = ["PictureStream", "Sample"]
 
@@ -131,10 +131,6 @@ class PictureStream:
         if not read:
             raise InputError(f"data '{self.name}': none of {len(samples)} streamed pictures in a row can be read")
         return read
-
-    def fitted(self, picture: np.ndarray) -> np.ndarray:
-        """The picture in `image_size`."""
-        return fit_picture(picture, self.image_size, self.fit)
 
     def _flow(self, shards: list[int]) -> Iterator[Sample]:
         for shard in shards:

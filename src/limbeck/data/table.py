@@ -221,7 +221,7 @@ def _divide(whole: RawSplit, marks: list[Any], where: str) -> dict[str, RawSplit
 class _Rows(Sequence[Any]):
     """Some rows of a sequence, without copying it."""
 
-    def __init__(self, whole: Sequence[Any], rows: list[int]) -> None:
+    def __init__(self, whole: Sequence[Any] | np.ndarray, rows: list[int]) -> None:
         self._whole, self._rows = whole, rows
 
     def __len__(self) -> int:
