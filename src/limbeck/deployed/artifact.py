@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import mmap
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -187,5 +188,7 @@ def _size(path: Path) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of a foreign exception without line breaks, at most 300 characters."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    """What a foreign exception says, on one line of at most 300 characters, without the runtime's own preamble."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed: ?)?", "", text)
+    return text[:300] or type(error).__name__
