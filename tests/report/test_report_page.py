@@ -236,6 +236,19 @@ def test_runs_that_differ_by_seed_are_put_together(report):
     assert "paired by seed over 2 seeds" in page.text
 
 
+def test_leakage_and_left_out_pictures_are_shown_with_their_whole_count(report):
+    report["data"]["leakage"] = {"train/test": {"count": 7}}
+    report["data"]["left_out_count"] = 350
+    report["warnings"] = ["mine", *report["data"]["warnings"]]
+    text = Page(render(report)).text
+    assert "7 in train and test" in text
+    assert "350 pictures left out" in text
+    assert "The first 1 of 350." in text
+    assert text.count(report["data"]["warnings"][0]) == 1
+    report["data"]["leakage"] = {}
+    assert "In two splits no picture" in Page(render(report)).text
+
+
 def test_recipe_is_shown_whole(report):
     report["provenance"]["recipe"]["train"] = {"learning_rate": 0.05}
     text = "".join(Page(render(report)).words)

@@ -185,10 +185,11 @@ def test_off_the_shelf(report, accuracy, latency, kind, part):
     [
         ({"accuracy": 0.50, "latency_ms": 1.6}, 144, "good", "Search helped"),
         ({"accuracy": 0.93, "latency_ms": 1.6}, 144, "neutral", "Search did not measurably help"),
-        ({"accuracy": 0.93, "latency_ms": 9.0}, 144, "good", "Search found a faster network"),
+        ({"accuracy": 0.93, "latency_ms": 1.95}, 144, "good", "Search found a faster network"),
         ({"accuracy": 0.999, "latency_ms": 1.0}, 5000, "bad", "Search did not help"),
-        ({"accuracy": 0.999, "latency_ms": 9.0}, 5000, "neutral", "Search gave up accuracy for speed"),
+        ({"accuracy": 0.999, "latency_ms": 1.95}, 5000, "neutral", "Search gave up accuracy for speed"),
         (None, 144, "neutral", "Search: candidate"),
+        ({"accuracy": None, "latency_ms": 2.4}, 144, "good", "The reference network takes 2.40 ms, over the budget"),
         ({"accuracy": 0.93, "latency_ms": 1.6}, None, "neutral", "Search did not measurably help"),
     ],
 )
@@ -311,7 +312,26 @@ def test_parity_steadiness_and_leakage(report):
         "1 of 2 parity gates failed: export/student_int8.onnx (0.28 points of top1 lost, allowed 1.00).",
     )
     assert "plain on onnxruntime,threads=1" in one(report, "measurement")[1]
-    assert one(report, "data")[1].startswith("1 test picture is also")
+    assert one(report, "data")[1].startswith("1 test picture is also in train")
+
+
+def test_the_reference_itself_may_come_out_best(report):
+    best = next(t for t in report["search"]["trials"] if t["number"] == report["search"]["best"])
+    report["search"]["reference"] = {"accuracy": best["accuracy"], "latency_ms": best["latency_ms"]}
+    kind, text = one(report, "search")
+    assert kind == "neutral"
+    assert text.startswith("Search did not help: the reference network itself came out best")
+
+
+def test_leakage_by_pair_of_splits(report):
+    report["data"]["leakage"] = {
+        "train/test": {"count": 7, "examples": []},
+        "train/validation": {"count": 2},
+        "a/b": {"count": 0},
+    }
+    assert [kind for kind, _ in said(report, "data")] == ["bad", "neutral"]
+    assert said(report, "data")[0][1].startswith("7 test pictures are also in train")
+    assert said(report, "data")[1][1].startswith("2 validation pictures are also in train")
 
 
 def test_a_bare_report_has_nothing_to_say():

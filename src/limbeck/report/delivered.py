@@ -147,7 +147,10 @@ def judge_steadiness(report: Report) -> Iterator[Finding]:
 
 def judge_data(report: Report) -> Iterator[Finding]:
     """Whether test pictures leaked into training."""
-    n = report.data.leakage if report.data else None
-    if n:
-        these = "1 test picture is" if n == 1 else f"{n} test pictures are"
-        yield "bad", "data", f"{these} also in the training data: test figures are too good by an unknown amount."
+    for pair, n in ((report.data.shared_pictures() if report.data else None) or {}).items():
+        one, _, other = pair.partition("/")
+        these = f"1 {other} picture is" if n == 1 else f"{n} {other} pictures are"
+        if other == "test":
+            yield "bad", "data", f"{these} also in {one}: test figures are too good by an unknown amount."
+        else:
+            yield "neutral", "data", f"{these} also in {one}: what is chosen or fitted on {other} leans on them."

@@ -132,16 +132,20 @@ def judge_search(report: Report) -> Iterator[Finding]:
         )
     told = f"candidate {best.number} of {len(study.trials)} ({tally}) scored {percent(best.accuracy)} on validation"
     told += f" at {milliseconds(best.latency_ms)}" if best.latency_ms is not None else ""
-    if study.reference is None or study.reference.accuracy is None:
-        yield (
-            "neutral",
-            "search",
-            f"Search: {told}; no reference was scored the same way, so what it gained is not known.",
-        )
-        return
-    yield _against_reference(
-        report, study.reference, study.reference.accuracy, best.accuracy, best.latency_ms, counts["complete"], told
-    )
+    reference = study.reference or Reference()
+    over = study.ceiling_ms is not None and (reference.latency_ms or 0) > study.ceiling_ms
+    same = (reference.accuracy, reference.latency_ms) == (best.accuracy, best.latency_ms)
+    if reference.number == best.number or same:
+        yield "neutral", "search", f"Search did not help: the reference network itself came out best, as {told}."
+    elif over:
+        text = f"The reference network takes {milliseconds(reference.latency_ms)}, over the budget; the search found one within it"
+        yield "good", "search", f"{text}: {told}."
+    elif reference.accuracy is None:
+        text = f"Search: {told}; no reference was scored the same way, so what it gained is not known."
+        yield "neutral", "search", text
+    else:
+        tried = counts["complete"]
+        yield _against_reference(report, reference, reference.accuracy, best.accuracy, best.latency_ms, tried, told)
 
 
 def _against_reference(

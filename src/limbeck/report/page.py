@@ -53,6 +53,8 @@ def render(report: dict[str, Any], *, pictures: dict[str, Any] | None = None) ->
     view = {
         "report": read,
         "verdicts": verdicts,
+        # those of the data stand in its own section
+        "warnings": [w for w in read.warnings or [] if not (read.data and w in (read.data.warnings or []))],
         "table": tables.models_table(read.models, budget=read.budget, n_test=n_test),
         "headline": _headline(read),
         "models_chart": charts.models_chart(
@@ -163,7 +165,7 @@ def _sections(view: dict[str, Any]) -> dict[str, str]:
     """The sections that have something to show, in reading order: id -> title."""
     report: Report = view["report"]
     has = {
-        "verdicts": ("What this run shows", view["verdicts"] or report.warnings),
+        "verdicts": ("What this run shows", view["verdicts"] or view["warnings"]),
         "models": ("Models", report.models),
         "seeds": ("Seeds", view["seeds_table"]),
         "trade-off": ("Accuracy against latency", view["models_chart"] or view["search_chart"]),

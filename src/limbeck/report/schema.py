@@ -17,7 +17,7 @@ from limbeck.files import read_json
 
 __all__ = ["Report", "as_json", "check_report", "parse_report", "read_report", "report_schema"]
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1 + 1e-6)]  # a mean of float32 probabilities may end a rounding above 1
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -72,7 +72,7 @@ class Reliability(Record):
     before: Diagram | None = None
     after: Diagram | None = None
     temperature: float | None = None
-    reason: str | None = Field(None, description="why there is no temperature")
+    reason: str | None = Field(default=None, description="why there is no temperature")
 
 
 class Timed(Record):
@@ -124,7 +124,7 @@ class Model(Record):
     seeds: dict[str, Any] | None = None
     artifact: str | None = None
     reliability: Reliability | None = None
-    withheld: str | None = Field(None, description="why the file is not handed over")
+    withheld: str | None = Field(default=None, description="why the file is not handed over")
     fit: Fit | None = None
 
 
@@ -143,12 +143,13 @@ class Trial(Record):
     reason: str | None = None
     seconds: float | None = None
     reused: bool | None = None
-    rows: str | list[Any] | None = Field(None, description="the architecture in words")
+    rows: str | list[Any] | None = Field(default=None, description="the architecture in words")
 
 
 class Reference(Record):
     """The network that the search had to beat, scored as the candidates are."""
 
+    number: int | None = Field(default=None, description="of its trial, where it was one of the candidates")
     accuracy: float | None = None
     latency_ms: float | None = None
 
@@ -199,11 +200,28 @@ class Pictures(Record):
     """The data set."""
 
     name: str | None = None
-    classes: Count | list[Any] | None = Field(None, description="how many, or their names")
+    classes: Count | list[Any] | None = Field(default=None, description="how many, or their names")
     counts: dict[str, Count | None] | None = None
     left_out: list[LeftOut] | Count | None = None
-    leakage: Count | None = None
+    left_out_count: Count | None = Field(
+        default=None, description="how many were left out where `left_out` lists only some"
+    )
+    leakage: Count | dict[str, Any] | None = Field(
+        default=None,
+        description="test pictures that are also in train; or by pair of splits, such as train/test: {count, ...}",
+    )
     warnings: list[str] | None = None
+
+    def shared_pictures(self) -> dict[str, int] | None:
+        """How many pictures each pair of splits shares, pairs that share some only; None where nobody looked."""
+        if self.leakage is None:
+            return None
+        if isinstance(self.leakage, int):
+            return {"train/test": self.leakage} if self.leakage else {}
+        counts = {
+            pair: found.get("count") if isinstance(found, dict) else found for pair, found in self.leakage.items()
+        }
+        return {pair: int(count) for pair, count in counts.items() if isinstance(count, (int, float)) and count}
 
 
 class Verdict(Record):
@@ -267,7 +285,7 @@ class Report(Record):
     verdicts: list[Verdict] | None = None
     confusions: list[Confusion] | None = None
     stages: list[Stage] | None = None
-    paired: dict[str, Paired] | None = Field(None, description="by `first_vs_second`, names of models")
+    paired: dict[str, Paired] | None = Field(default=None, description="by `first_vs_second`, names of models")
     provenance: Provenance | None = None
 
     def model_named(self, name: str) -> Model | None:
