@@ -1,10 +1,11 @@
-"""Small networks, objectives and batches for the tests of the training loop; also imported by the scripts they start."""
+"""Small networks, objectives and batches for the tests of the training loop and for the scripts that they start."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -51,6 +52,12 @@ class ToyNetwork(nn.Module):
         return [["stem", "norm"], ["head"]]
 
 
+def _gathered(tensor: Tensor) -> list[Tensor]:
+    pieces = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+    dist.all_gather(pieces, tensor.contiguous())
+    return pieces
+
+
 class Pair(nn.Module):
     """Two learners that teach each other through a projector, and a memory that is written after each step."""
 
@@ -75,6 +82,8 @@ class Pair(nn.Module):
     def after_step(self) -> None:
         assert self._seen is not None
         index, out = self._seen
+        if dist.is_initialized():  # a memory is the same in every process
+            index, out = (torch.cat(_gathered(tensor)) for tensor in (index, out))
         self.memory[index % 64] = 0.5 * self.memory[index % 64] + 0.5 * out
 
     def deployable(self) -> nn.Module:
@@ -85,7 +94,7 @@ class Pair(nn.Module):
 
 
 def settings(**changes) -> TrainSettings:
-    small = dict(epochs=3, batch_size=8, learning_rate=0.05, warmup_epochs=0.5, checkpoint_seconds=0.001, device="cpu")
+    small: dict = {"epochs": 3, "batch_size": 8, "learning_rate": 0.05, "warmup_epochs": 0.5, "device": "cpu"}
     return TrainSettings(**{**small, **changes})
 
 

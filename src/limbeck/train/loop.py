@@ -56,9 +56,9 @@ def fit(
 ) -> FitReport:
     """Train an objective; called again after a kill it goes on, called again when finished it returns at once.
 
-    The learners are left with the selected weights: the best epoch by `primary` (of equals the later), or the last without
-    `evaluate`; of the weight average where `settings.ema` is set. On the CPU an interrupted training ends with the same bits as one that
-    ran through. The caller's random states are left as they were.
+    The learners are left with the selected weights: the best epoch by `primary` (of equals the later), or the last
+    without `evaluate`; of the weight average where `settings.ema` is set. On the CPU an interrupted training ends with
+    the same bits as one that ran through. The caller's random states are left as they were.
 
     `folder` gets `log.jsonl`, `tensorboard/` and checkpoints, then `selected.safetensors` and, last, `fit.json`.
 
