@@ -199,7 +199,7 @@ def reliability_chart(diagram: Diagram, *, title: str) -> Markup | None:
     canvas.add("line", x1=x.start, x2=x.stop, y1=strip.start, y2=strip.start, class_="axis")
     canvas.add("text", text="pictures", x=4, y=strip.stop - 4, class_="tick")
     canvas.add("text", text=str(most), x=x.start - 6, y=strip.stop + 8, class_="tick end")
-    told = f"ECE {percent(diagram.ece)}" + (f"   MCE {percent(diagram.mce)}" if diagram.mce is not None else "")
+    told = f"ECE {percent(diagram.ece)}" + (f" · MCE {percent(diagram.mce)}" if diagram.mce is not None else "")
     canvas.add("text", text=told, x=x.start + 8, y=y.stop + 14, class_="label")
     return canvas.markup()
 
