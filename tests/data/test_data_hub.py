@@ -143,3 +143,12 @@ def test_what_needs_all_labels_is_refused_of_a_stream(hub):
         _ = splits.train.labels
     with pytest.raises(InputError, match="not streamed"):
         Loader(splits.train, batch_size=4, augment=None, sampling="balanced")
+
+
+def test_a_streamed_test_split_with_withheld_labels_is_not_used(hub, tmp_path, png):
+    file = tmp_path / "set" / "data" / "test-00000-of-00001.parquet"
+    table = pq.read_table(file)
+    pq.write_table(table.set_column(1, "label", pa.array([-1] * len(table))), file)
+    splits = stream(hub, examples=58)
+    assert splits.report["counts"] == {"train": 58 - 18, "test": 12, "validation": 6}
+    assert any("test split carries no labels" in line for line in splits.report["warnings"])

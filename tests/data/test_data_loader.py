@@ -1,5 +1,7 @@
 """Batches: the same for any number of workers, from any step on, in any number of processes."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -157,6 +159,13 @@ def test_pictures_on_disk_give_the_same_batches_as_pictures_in_memory(tmp_path, 
     assert same(*batches)
     resized = Augment(crop="resized")
     assert next(Loader(read.train, batch_size=4, augment=resized).epoch(0)).inputs.shape == (4, 3, 8, 8)
+
+
+def test_what_workers_hold_survives_pickling(pictures):
+    """So that platforms which start processes afresh get the same batches."""
+    loader = Loader(pictures, batch_size=7, augment=ALL, seed=5)
+    copy = pickle.loads(pickle.dumps(loader._maker))
+    assert same([copy[1, step] for step in range(5)], loader.epoch(1))
 
 
 def test_wrong_settings_are_refused(pictures):

@@ -141,6 +141,12 @@ def test_an_empty_class_folder_is_named(tmp_path, write_classes):
     assert any(str(tmp_path / "c") in line for line in splits.report["warnings"])
 
 
+def test_split_folders_without_train_are_not_taken_for_classes(tmp_path, write_classes):
+    write_classes(tmp_path / "val", ("a", "b"), 5)
+    write_classes(tmp_path / "test", ("a", "b"), 5)
+    refused("no train folder beside test, val", path=str(tmp_path))
+
+
 def test_a_test_class_that_is_never_trained_is_an_error(tmp_path, write_classes):
     write_classes(tmp_path / "train", ("a", "b"), 5)
     write_classes(tmp_path / "test", ("a", "bb"), 5)

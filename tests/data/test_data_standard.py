@@ -142,3 +142,8 @@ def test_imagenet_as_kaggle_gives_it(tmp_path, write_classes, png):
     splits = open_data("imagenet", path=str(tmp_path))
     assert splits.class_names == ("tench", "goldfish")
     assert splits.test.labels.tolist() == [1, 0, 1, 0]
+
+
+def test_imagenet_archives_that_do_not_unpack_are_named(tmp_path):
+    (tmp_path / "ILSVRC2012_img_train.tar").write_bytes(b"cut off")
+    refused("archives cannot be unpacked", "ILSVRC2012_devkit", name="imagenet", path=str(tmp_path))

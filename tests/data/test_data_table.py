@@ -174,3 +174,10 @@ def test_missing_files_and_empty_labels_are_left_out(csv, tmp_path):
 def test_unreadable_cells_are_left_out(parquet):
     report = open_data("table", path=parquet(bad=(2, 11))).report
     assert {entry["source"] for entry in report["left_out"]} == {"p2.png", "p11.png"}
+
+
+def test_a_test_split_with_withheld_labels_is_not_used(parquet):
+    withheld = parquet("e.parquet", 6, labels=[-1] * 6, first=70)
+    splits = open_data("table", path=parquet(), test_path=withheld)
+    assert splits.report["counts"] == {"train": 14, "test": 4, "validation": 2}
+    assert any("test split carries no labels" in line for line in splits.report["warnings"])

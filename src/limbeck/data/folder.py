@@ -33,6 +33,8 @@ def read_folder(path: str | None = None) -> RawData:
     root = existing_folder(path, "data.path")
     folders = _sub_folders(root)
     by_split = {SPLIT_NAMES[folder.name.lower()]: folder for folder in folders if folder.name.lower() in SPLIT_NAMES}
+    if by_split and "train" not in by_split and len(by_split) == len(folders):
+        raise InputError(f"{root}: no train folder beside {', '.join(folder.name for folder in folders)}")
     if "train" not in by_split:
         by_split = {"train": root}
     warnings: list[str] = []

@@ -34,6 +34,7 @@ def read_hub(
     data_files: Any = None,
     class_names: Sequence[str] | None = None,
     streaming: bool | None = None,
+    examples: int | None = None,
     buffer: int = 10_000,
     held_out: int = 10_000,
 ) -> RawData:
@@ -53,6 +54,7 @@ def read_hub(
         data_files: as of `datasets.load_dataset`.
         class_names: by index; None = what the label feature says.
         streaming: None = where the set is larger than the free disk.
+        examples: number of training pictures of a stream; None = what the hub says, else they are counted.
         buffer: pictures held to shuffle a stream.
         held_out: most pictures of one held-out split of a stream.
 
@@ -96,7 +98,16 @@ def read_hub(
         raise InputError(f"{path}: a streamed set must say its classes; give data.options.class_names")
     identity = repr((path, config, revision, str(data_files)))
     streams = {
-        split: _stream(part, path, tuple(class_names), image_column, label_column, buffer, identity)
+        split: _stream(
+            part,
+            path,
+            tuple(class_names),
+            image_column,
+            label_column,
+            buffer,
+            identity,
+            examples if split == "train" else None,
+        )
         for split, part in parts.items()
     }
     return _divide_stream(streams, seed=seed, validation=validation, test=test, limit=limit, held_out=held_out)
@@ -157,10 +168,17 @@ def _on_disk(part: Any, image_column: str, label_column: str, group_by: str | No
 
 
 def _stream(
-    part: Any, name: str, class_names: tuple[str, ...], image_column: str, label_column: str, buffer: int, identity: str
+    part: Any,
+    name: str,
+    class_names: tuple[str, ...],
+    image_column: str,
+    label_column: str,
+    buffer: int,
+    identity: str,
+    examples: int | None,
 ) -> PictureStream:
     split_info = (part.info.splits or {}).get(str(part.split))
-    count = getattr(split_info, "num_examples", None) or sum(1 for _ in part.select_columns([label_column]))
+    count = examples or getattr(split_info, "num_examples", None) or sum(1 for _ in part.select_columns([label_column]))
     shards = max(1, part.num_shards)
 
     def open_shard(shard: int) -> Iterator[tuple[Any, Any]]:
@@ -182,6 +200,10 @@ def _divide_stream(
     """
     train = streams["train"]
     warnings: list[str] = []
+    for split in ("test", "validation"):
+        if split in streams and next(streams[split].samples(0, seed=seed, shuffle=False), None) is None:
+            del streams[split]
+            warnings.append(f"the set's own {split} split carries no labels and is not used")
     splits: dict[str, RawSplit] = {}
     own_test = "test" if "test" in streams else "validation" if "validation" in streams else None
     own_validation = "validation" if "validation" in streams and own_test == "test" else None

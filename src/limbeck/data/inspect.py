@@ -86,7 +86,8 @@ def inspect_pictures(
             progress.advance(count)
     readable = np.array([int(row) not in errors for row in rows], bool)
     if errors:
-        rows, hashes, pixels = rows[readable], hashes[readable], None if pixels is None else pixels[readable]
+        rows, hashes = rows[readable], hashes[readable]
+        pixels = None if pixels is None else _close_gaps(pixels, readable)
     found = Inspected(rows, hashes, dict(sorted(errors.items())), pixels)
     if place is not None:
         _write_cache(place, found)
@@ -136,6 +137,14 @@ def _map_threads(look, starts, *, threads: int | None) -> Iterator[int]:  # type
         return
     with ThreadPoolExecutor(threads) as pool:  # Pillow lets go of the interpreter lock while it decodes and resizes
         yield from pool.map(look, starts)
+
+
+def _close_gaps(pixels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Move the wanted pictures together in place: a second copy might not fit the memory."""
+    for place, source in enumerate(np.flatnonzero(wanted)):
+        if place != source:
+            pixels[place] = pixels[source]
+    return pixels[: int(wanted.sum())]
 
 
 def _cache_place(raw: RawSplit, rows: np.ndarray, cache: Path) -> Path | None:

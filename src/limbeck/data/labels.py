@@ -14,10 +14,19 @@ import numpy as np
 from limbeck.data.raw import RawData
 from limbeck.errors import InputError
 
-__all__ = ["resolve_labels"]
+__all__ = ["drop_unlabelled_splits", "resolve_labels"]
 
 _MAX_BAD_SHARE = 0.1
 """Beyond this share of a split, wrong labels are a wrong column or a wrong list of classes, not a few slips."""
+
+
+def drop_unlabelled_splits(raw: RawData) -> None:
+    """Take out validation and test splits whose labels are withheld (all -1 or missing), as many published sets do."""
+    for split in ("test", "validation"):
+        labels = raw.splits[split].labels if split in raw.splits else None
+        if split in raw.splits and (labels is None or all(label is None or label == -1 for label in labels)):
+            del raw.splits[split]
+            raw.warnings.append(f"the set's own {split} split carries no labels and is not used")
 
 
 def resolve_labels(

@@ -35,7 +35,7 @@ class Loader:
     function of (seed, epoch). So an epoch can be taken up at any step, and a teacher's outputs can be cached by
     (view, index). Mixing partners are drawn from the whole set, labelled pictures among labelled ones (of each class
     alike when balanced), unlabelled among unlabelled; of a stream, which cannot be indexed, the partner is the
-    neighbour in the batch.
+    neighbour in the batch. Where pictures are not held in memory, mixing reads two of them for one.
 
     Args:
         pictures: the set; or a stream, which is shuffled in a buffer.

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from limbeck.data.folder import list_pictures, read_folder
 from limbeck.data.inspect import choose_image_size
-from limbeck.data.labels import resolve_labels
+from limbeck.data.labels import drop_unlabelled_splits, resolve_labels
 from limbeck.data.raw import RawData, RawSplit, size_of_picture
 from limbeck.data.standard import read_cifar10, read_cifar100, read_imagenet, read_tiny_imagenet
 from limbeck.data.table import find_table_files, read_table, table_columns
@@ -71,6 +71,7 @@ def look_at(path: str | Path) -> Look:
         "tiny_imagenet": read_tiny_imagenet, "imagenet": read_imagenet,
     }  # fmt: skip
     raw: RawData = readers[name](path=str(path), **fields)
+    drop_unlabelled_splits(raw)
     class_names, labels, _ = resolve_labels(raw, where=str(path))
     train = raw.splits["train"]
     rows = np.arange(len(train.pictures))

@@ -19,7 +19,7 @@ from limbeck.data.digits import read_digits
 from limbeck.data.folder import read_folder, read_unlabelled
 from limbeck.data.hub import read_hub
 from limbeck.data.inspect import Inspected, choose_image_size, inspect_pictures
-from limbeck.data.labels import resolve_labels
+from limbeck.data.labels import drop_unlabelled_splits, resolve_labels
 from limbeck.data.picture_set import DataSplits, PictureSet
 from limbeck.data.raw import RawData, RawSplit
 from limbeck.data.review import Review
@@ -123,8 +123,9 @@ def open_data(
     settings = {"seed": seed, "validation": validation, "test": test, "limit": limit}
     raw = _read(name, fields, settings, dict(options or {}))
     where = f"data '{name}'" if path is None else str(path)
+    drop_unlabelled_splits(raw)
     class_names, labels, bad_labels = resolve_labels(raw, where=where)
-    review = Review(where, warnings=list(raw.warnings), left_out=list(raw.left_out))
+    review = Review(where, warnings=list(raw.warnings))
     for split, reasons in bad_labels.items():
         review.leave_out(split, reasons, raw.splits[split], len(labels[split]))
     if raw.stream is not None:

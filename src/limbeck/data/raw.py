@@ -56,7 +56,6 @@ class RawData:
             validation is the reported test set.
         class_names: by index; None = the values found in the labels, sorted.
         warnings: lines for the report.
-        left_out: what the reader itself had to leave out: {"split", "source", "reason"}.
         image_size: (height, width) that suits the set; None = looked up in the pictures.
         stream: the training pictures where they can only be read in order; `splits` then holds no `train`.
     """
@@ -64,7 +63,6 @@ class RawData:
     splits: dict[str, RawSplit]
     class_names: Sequence[str] | None = None
     warnings: list[str] = field(default_factory=list)
-    left_out: list[dict[str, str]] = field(default_factory=list)
     image_size: tuple[int, int] | None = None
     stream: PictureStream | None = None
 
