@@ -140,7 +140,7 @@ def library_template(name: str, known: Known, library: str, **shape: int) -> nn.
         like = [
             key for key, each in LIBRARY_SPELLINGS.items() if (each.family, each.width) == (known.family, known.width)
         ]
-        return timm_network(name if name in like else like[0], **shape).module if like else None
+        return timm_network(name if name in like else like[0], **shape).get_submodule("module") if like else None
     if library == "torchvision" and known.width == 1 and known.family in list_torchvision():
         return torchvision_network(known.family, **shape).module
     return None

@@ -55,7 +55,7 @@ def timm_network(
     in_channels: int = 3,
     pretrained: bool = False,
     options: dict[str, Any] | None = None,
-) -> TimmNetwork:
+) -> Network:
     """A timm network by timm's name (`resnet18`, `resnet18.a1_in1k`), with its own resolution and normalisation.
 
     `num_classes` and `input_size` of None are the weights' own.
@@ -87,16 +87,16 @@ def timm_network(
     if pretrained:
         config = module.pretrained_cfg
         origin |= {"weights": f"timm:{base}.{config['tag']}", "licence": config.get("license") or "not stated"}
-    return TimmNetwork(
-        name,
-        module,
-        options,
-        num_classes=num_classes,
-        input_size=size,
-        in_channels=in_channels,
+    owns = {
+        "num_classes": num_classes,
+        "input_size": size,
+        "in_channels": in_channels,
         **timm_normalisation(module, in_channels, pretrained),
-        origin=origin,
-    )
+        "origin": origin,
+    }
+    if not hasattr(module, "forward_intermediates") or not hasattr(module, "feature_info"):
+        return ModuleNetwork("timm", name, module, options, **owns)
+    return TimmNetwork(name, module, options, **owns)
 
 
 def timm_normalisation(module: nn.Module, in_channels: int, pretrained: bool = True) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def inherit_weights(source: Network, target: Network) -> InheritReport:
     """Fill `target` with the overlap of `source`'s weights: first channels, kernel centres, matching blocks.
 
     Norm statistics and the normalisation of pictures come along. The classifier is inherited only for as many classes.
-    What has no counterpart keeps its fresh values.
+    What has no counterpart keeps its fresh values. Build the target with the source's batch-norm eps and padding.
 
     Raises:
         InputError: one of them is not built from a table, or they take pictures of different channels.

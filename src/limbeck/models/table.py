@@ -6,7 +6,7 @@ Not here: tensors. Counting lives in `costs`, building in `network`, the publish
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from limbeck.errors import InputError, unknown_name
@@ -52,14 +52,14 @@ def from_mapping(kind: type, value: Any, where: str) -> Any:
     """Build a record from a JSON object; a missing or unknown key is an InputError."""
     if not isinstance(value, Mapping):
         raise InputError(f"{where}: expected an object with the fields of a {kind.__name__.lower()}, got {value!r}")
-    known = [field.name for field in fields(kind)]
+    known = {field.name: field.default is MISSING for field in fields(kind)}
     for key in value:
         if key not in known:
             raise unknown_name("key", str(key), known, where=where)
-    try:
-        return kind(**value)
-    except TypeError as error:
-        raise InputError(f"{where}: a key is missing ({error})") from error
+    for key, is_needed in known.items():
+        if is_needed and key not in value:
+            raise InputError(f"{where}: the key '{key}' is missing")
+    return kind(**value)
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,8 @@ class Head:
 
     def __post_init__(self) -> None:
         check_choice(self, "activation", ACTIVATIONS, "head")
+        if type(self.feature_bias) is not bool:
+            raise InputError(f"head: feature_bias must be true or false, got {self.feature_bias!r}")
         check_choice(self, "conv_scaling", CHOICES["conv_scaling"], "head")
         for field in ("conv_channels", "feature_channels"):
             if getattr(self, field) is not None:
@@ -179,6 +181,8 @@ class Table:
 
     def __post_init__(self) -> None:
         where = f"table '{self.name}'"
+        if not isinstance(self.name, str):
+            raise InputError(f"table: name must be text, got {self.name!r}")
         if self.stem.block != "conv" or self.stem.repeats != 1:
             raise InputError(f"{where}: the stem must be one 'conv' block")
         if not self.rows:
@@ -190,7 +194,8 @@ class Table:
         check_number(self, "dropout", where, low=0, high=0.999)
         check_number(self, "bn_eps", where, low=0, high=1, open_low=True)
         check_number(self, "bn_momentum", where, low=0, high=1)
-        if len(self.input_size) != 2 or any(type(side) is not int or side < 1 for side in self.input_size):
+        size = self.input_size
+        if not (isinstance(size, tuple) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)):
             raise InputError(f"{where}: input_size must be (height, width) in pixels, got {self.input_size!r}")
 
     def to_json(self) -> dict[str, Any]:

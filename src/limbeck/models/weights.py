@@ -52,12 +52,7 @@ def adopt_conventions(table: Table, library: nn.Module) -> Table:
         return replace(table, bn_eps=theirs_table.bn_eps, padding=theirs_table.padding, rows=tuple(rows))
     norms = [part for part in library.modules() if isinstance(part, nn.BatchNorm2d)]
     padding = "same" if any(type(part).__name__ == "Conv2dSame" for part in library.modules()) else "symmetric"
-    skips = [
-        bool(getattr(part, attribute))
-        for part in library.modules()
-        for attribute in ("has_skip", "use_res_connect")
-        if hasattr(part, attribute)
-    ]
+    skips = library_skips(library)
     plans = [plan for row in table.blocks()[1:] for plan in row]
     rows = list(table.rows)
     if len(skips) == len(plans):  # else the library has a block of another kind among them and says nothing of ours
@@ -69,6 +64,16 @@ def adopt_conventions(table: Table, library: nn.Module) -> Table:
             if row.block == "inverted" and theirs != ours:
                 rows[i] = replace(row, skip="identity" if any(theirs) else "none")
     return replace(table, bn_eps=norms[0].eps if norms else table.bn_eps, padding=padding, rows=tuple(rows))
+
+
+def library_skips(library: nn.Module) -> list[bool]:
+    """Whether each depthwise block of a timm or torchvision network adds its input, in order."""
+    return [
+        bool(getattr(part, attribute))
+        for part in library.modules()
+        for attribute in ("has_skip", "use_res_connect")
+        if hasattr(part, attribute) and any(getattr(layer, "groups", 1) > 1 for layer in part.modules())
+    ]
 
 
 def layers_of(module: nn.Module) -> list[tuple[str, nn.Module]]:
