@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 
 from limbeck.errors import InputError
@@ -163,11 +164,41 @@ def test_timing_waits_for_the_other_timing(device, tmp_path, monkeypatch):
         other = subprocess.Popen(
             [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        with pytest.raises(subprocess.TimeoutExpired):
-            other.wait(4)
-    out, err = other.communicate(timeout=60)
+        assert "another timing" in other.stderr.readline()
+        assert other.poll() is None
+    out, _ = other.communicate(timeout=60)
     assert out == "timed\n"
-    assert "another timing" in err
+
+
+def test_the_machine_stays_held_while_an_orphan_still_times_and_it_soon_stops(tmp_path):
+    artifact = make_artifact(tmp_path / "small.onnx")
+    path = tmp_path / "lock"
+    script = (
+        "from pathlib import Path; from limbeck.measure import OnnxRuntimeDevice, lock\n"
+        "from limbeck.types import Artifact\n"
+        f"lock.lock_path = lambda: Path({str(path)!r})\n"
+        f"OnnxRuntimeDevice(threads=1, seconds=600).time([{artifact!r}], warmup=1, runs=10**9)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script]) as asker:
+        processes = psutil.Process(asker.pid)
+        while not (children := processes.children()):
+            assert asker.poll() is None
+            time.sleep(0.05)
+        worker = children[0]
+        worker.suspend()
+        asker.kill()
+        asker.wait()
+        with pytest.raises(BlockingIOError):
+            _try_lock(path)
+        worker.resume()
+    worker.wait(timeout=60)  # 600 seconds were asked
+    _try_lock(path)
+
+
+def test_a_lock_that_cannot_be_opened_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "lock_path", lambda: tmp_path / "none" / "lock")
+    with pytest.raises(InputError, match="cannot open the lock of timings"), exclusive():
+        pass
 
 
 def test_one_line_of_python_measures_a_file(tmp_path):

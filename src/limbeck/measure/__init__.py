@@ -1,4 +1,4 @@
-"""How fast an exported file is on a device: targets, timing, memory, placement. Where it came from is not known here."""
+"""How fast an exported file is on a device: targets, timing, memory, placement. Where it came from is unknown here."""
 
 from limbeck.measure.artifacts import measure_artifacts
 from limbeck.measure.local import OnnxRuntimeDevice

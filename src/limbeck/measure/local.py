@@ -145,11 +145,10 @@ class OnnxRuntimeDevice:
         Raises:
             InputError: the file is missing, is no ONNX model, or has an input that a picture classifier does not have.
         """
-        if not isinstance(model, Artifact):
-            from limbeck.deployed import read_artifact
+        from limbeck.deployed import read_artifact
 
-            model = read_artifact(model)
-        return measure_artifacts(self, [model], warmup=warmup, runs=runs, memory=memory)[0]
+        artifact = model if isinstance(model, Artifact) else read_artifact(model)
+        return measure_artifacts(self, [artifact], warmup=warmup, runs=runs, memory=memory)[0]
 
     def _open(self, artifact: Artifact) -> onnxruntime.InferenceSession:
         key = (artifact.path, _modified(artifact))
@@ -174,6 +173,8 @@ class OnnxRuntimeDevice:
             "affinity": self.affinity,
             "providers": self._providers,
             "seconds": self.seconds,
+            # a worker whose asker was killed must not go on holding the machine; on Windows a launcher stands between
+            "asker": os.getpid() if os.name == "posix" else None,
             **details,
         }
         with exclusive() as held:

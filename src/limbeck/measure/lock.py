@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from limbeck.console import say
+from limbeck.errors import InputError
 
 try:
     import fcntl
@@ -36,11 +37,17 @@ def exclusive() -> Iterator[tuple[int, ...]]:
     Yields:
         File descriptors to hand to a child by `subprocess`'s `pass_fds`, so that the machine stays held until the
         child has ended too, even when this process is killed.
+
+    Raises:
+        InputError: the lock file cannot be opened.
     """
     if fcntl is None:
         yield ()
         return
-    descriptor = os.open(lock_path(), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(lock_path(), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise InputError(f"{lock_path()}: cannot open the lock of timings ({error.strerror or error})") from error
     try:
         _acquire(descriptor)
         yield (descriptor,)

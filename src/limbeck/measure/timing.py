@@ -16,6 +16,9 @@ __all__ = ["Comparison", "compare", "drift", "is_steady", "summarize"]
 class Comparison:
     """How one artifact's latency relates to another's that was timed in turn with it.
 
+    The interval speaks for one timing. What stays the same within it, as where the weights came to lie in memory, moves
+    a ratio by up to 1 % from one timing to the next: do not read a smaller difference as one.
+
     Attributes:
         ratio: median of the first over median of the second; above 1 = the first is slower.
         low: lower end of the confidence interval of `ratio`.
@@ -33,7 +36,7 @@ class Comparison:
 
 
 def summarize(samples: Sequence[float]) -> Latency:
-    """Summarize samples (ms). None is thrown away: a slow call is a fact of the device, and the p90 is there to show it.
+    """Summarize samples (ms). None is thrown away: a slow call is a fact of the device, and the p90 shows it.
 
     Example:
         >>> summarize([1.0, 2.0, 3.0, 4.0, 5.0])
