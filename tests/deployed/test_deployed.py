@@ -214,6 +214,9 @@ def test_a_file_of_others_works_by_the_stated_assumption(tmp_path, softmax, clas
     assert model.class_names == ("0", "1", "2", "3")
     assert model.metadata == {}
     assert prediction.labels == [str(expected.argmax())]
+    assert model.finish(np.log(expected)[None] if not softmax else expected[None])[0] == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 def test_what_is_missing_in_a_file_of_others_can_be_said(tmp_path):

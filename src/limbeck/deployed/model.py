@@ -94,6 +94,14 @@ class DeployedModel:
             inputs = (inputs - mean) / std
         return inputs
 
+    def finish(self, scores: np.ndarray) -> np.ndarray:
+        """Turn what the file gives, on whatever device it ran, into probabilities [N, K]; ours gives them already.
+
+        Raises:
+            InputError: it gives something else than one row of scores per picture.
+        """
+        return _as_probabilities(scores, self.path, known="schema" in self.metadata)
+
     def predict(self, pictures: Any, *, batch_size: int = 32) -> Prediction:
         """Classify pictures; one alone or any number of them, in order.
 
@@ -129,7 +137,7 @@ class DeployedModel:
             (scores,) = self._session.run([self._output], {self._input: self.prepare(np.stack(batch))})
         except Exception as error:  # the runtime's own exceptions share no base class
             raise InputError(f"{self.path}: the runtime could not run it ({one_line(error)})") from error
-        return _as_probabilities(scores, self.path, known="schema" in self.metadata)
+        return self.finish(scores)
 
 
 def load(

@@ -36,7 +36,18 @@ METHODS: dict[str, CalibrationMethod] = {
 # what carries the work of a network; around it lie the conversion of bytes before and the probabilities after
 _WORK = ("Conv", "Gemm", "MatMul")
 # what only moves or picks values, and does it on bytes as well as on floats
-_MOVES = ("Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "Identity", "Slice", "Gather")
+_MOVES = (
+    "Flatten",
+    "Reshape",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "MaxPool",
+    "NhwcMaxPool",
+    "Identity",
+    "Slice",
+    "Gather",
+)
 
 
 def quantize_onnx(
