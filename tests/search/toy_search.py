@@ -107,6 +107,7 @@ def trajectory(result):
 if __name__ == "__main__":  # a driver process to be killed: FOLDER SEED WORKERS
     import sys
 
+    os.fsync = lambda handle: None  # as in conftest.py
     target, seed, workers = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     trainer = Trainer(str(Path(target) / "evaluations.log"), sleep=random.uniform(0.0, 0.02))
     done = search(target, seed=seed, workers=workers, evaluate=trainer)

@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from limbeck.errors import InputError
+from limbeck.models import Row, Table, family_table
 from limbeck.models.costs import make_divisible
-from limbeck.models.load import family_table
-from limbeck.models.table import Row, Table
 from limbeck.search.space import Point, Scalar, Space
 
 __all__ = ["BlockBuilder", "find_blocks", "mobilenet_blocks"]

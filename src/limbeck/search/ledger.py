@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from limbeck.errors import InputError, LimbeckError
 from limbeck.files import read_json, write_json
@@ -86,16 +86,21 @@ class Ledger:
 
     def ask(self, slot: int, attempt: int, point: Point) -> Candidate:
         """Start a trial for `point`; what is known of it from a lost trial of the same slot and attempt goes along."""
-        known = self._lost.get((slot, attempt))
-        attrs: dict[str, Any] = {"slot": slot, "attempt": attempt, "point": point}
-        attrs.update({key: known[key] for key in ("cost", "outcome", "constraints") if known and key in known})
+        known = self._lost.get((slot, attempt), {})
+        attrs: dict[str, Any] = {key: known[key] for key in ("cost", "outcome", "constraints") if key in known}
+        entry = create_trial(  # one entry, so there is no half-asked trial; `Study.ask` writes one per choice
+            state=TrialState.RUNNING,
+            params=dict(point),
+            distributions=dict(self._distributions),
+            user_attrs={"slot": slot, "attempt": attempt, "point": point, **attrs},
+        )
         with self._writing():
-            self._study.enqueue_trial(dict(point), user_attrs=attrs)
-            trial = self._study.ask(dict(self._distributions))
+            self._study.add_trial(entry)
+            (trial,) = self._study.get_trials(deepcopy=False)[-1:]
+            self._handles[trial.number] = optuna.trial.Trial(self._study, trial._trial_id)
         candidate = Candidate(slot, attempt, point, trial.number)
         candidate.cost, candidate.outcome = attrs.get("cost", {}), attrs.get("outcome", {})
         candidate.constraints = attrs.get("constraints", [])
-        self._handles[trial.number] = trial
         self.candidates.append(candidate)
         return candidate
 
@@ -123,7 +128,7 @@ class Ledger:
                 for index, excess in enumerate(candidate.constraints):
                     trial.set_constraint(str(index), excess)
             value = outcome.get("accuracy") if state == "complete" else None
-            self._study.tell(trial, value, state=TRIAL_STATES[state])
+            self._study.tell(candidate.number, value, state=TRIAL_STATES[state])
         candidate.state, candidate.rejected = state, rejected
 
     @property
@@ -150,7 +155,7 @@ class Ledger:
                 study = optuna.load_study(storage=place, study_name=name)
             else:
                 study = optuna.create_study(storage=place, study_name=name, direction=direction)
-            # Every point comes through `enqueue_trial`; a sampler that looks at no other trial keeps `ask` cheap.
+            # Points are drawn elsewhere (`History`); nothing here may look at the other trials.
             study.sampler = optuna.samplers.RandomSampler(seed=0)
         return study
 
@@ -174,8 +179,6 @@ class Ledger:
 
     def _read(self) -> list[Candidate]:
         """Take over from the driver before: fail the trials that it left running, and return all others."""
-        while self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            self._study.ask()  # the driver was killed between enqueueing and asking: nobody else will
         self._lost: dict[tuple[int, int], dict[str, Any]] = {}
         candidates = []
         for trial in self._study.get_trials(deepcopy=False):
