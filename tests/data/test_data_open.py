@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limbeck.data import DATA, look_at, open_data
+from limbeck.data import DATA, RawData, RawSplit, look_at, open_data, read_labelled
 from limbeck.errors import InputError
 
 
@@ -265,3 +265,29 @@ def test_look_at_tells_what_a_recipe_needs(tmp_path, write_classes):
 
 def test_every_reader_says_what_it_reads():
     assert all(reader.__doc__ for reader in DATA.values())
+
+
+def test_read_labelled_takes_the_test_split_where_there_is_one(tmp_path, write_classes, capsys):
+    for split, count in (("train", 4), ("test", 3)):
+        write_classes(tmp_path / "divided" / split, ("a", "b"), count)
+    pictures = read_labelled(str(tmp_path / "divided"), image_size=(8, 8))
+    assert (len(pictures), pictures.class_names, pictures.picture(0).shape) == (6, ("a", "b"), (8, 8, 3))
+    write_classes(tmp_path / "one", ("b",), 5)
+    (tmp_path / "one" / "b" / "broken.png").write_bytes(b"x")
+    pictures = read_labelled(str(tmp_path / "one"), image_size=(8, 8))
+    assert (len(pictures), pictures.class_names, pictures.labels.tolist()) == (5, ("b",), [0] * 5)
+    assert "left out" in capsys.readouterr().err
+    assert len(read_labelled("digits", image_size=(8, 8))) == 1797
+    with pytest.raises(InputError, match="no such file or folder"):
+        read_labelled(str(tmp_path / "gone"), image_size=(8, 8))
+
+
+def test_a_reader_may_bring_unlabelled_pictures(monkeypatch, noise):
+    def mine():
+        pictures = [noise(seed) for seed in range(30)]
+        return RawData({"train": RawSplit(pictures[:20], ["a", "b"] * 10), "unlabelled": RawSplit(pictures[20:])})
+
+    monkeypatch.setitem(DATA, "mine", mine)
+    splits = open_data("mine")
+    assert len(splits.unlabelled) == 10
+    assert splits.report["counts"] == {"train": 14, "test": 4, "validation": 2, "unlabelled": 10}

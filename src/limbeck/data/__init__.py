@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from limbeck.data.augment import Augment
 from limbeck.data.balance import class_weights
+from limbeck.data.labelled import read_labelled
 from limbeck.data.loader import Loader
 from limbeck.data.look import Look, look_at
-from limbeck.data.open import DATA, open_data
+from limbeck.data.open import open_data
 from limbeck.data.picture_set import DataSplits, PictureSet
 from limbeck.data.raw import RawData, RawSplit
+from limbeck.data.readers import DATA
 from limbeck.data.stream import PictureStream
 
 __all__ = [
@@ -27,4 +29,5 @@ __all__ = [
     "class_weights",
     "look_at",
     "open_data",
+    "read_labelled",
 ]

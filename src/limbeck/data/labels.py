@@ -30,7 +30,7 @@ def drop_unlabelled_splits(raw: RawData) -> None:
 
 
 def resolve_labels(
-    raw: RawData, *, where: str
+    raw: RawData, *, where: str, min_classes: int = 2
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray], dict[str, dict[int, str]]]:
     """Return (class names, {split: [N] int64 labels}, {split: {row: why it has no valid label}}).
 
@@ -46,7 +46,7 @@ def resolve_labels(
         for name, split in raw.splits.items()
         if split.labels is not None
     }
-    names, index_of = _classes(raw.class_names, values, where)
+    names, index_of = _classes(raw.class_names, values, where, min_classes)
     labels: dict[str, np.ndarray] = {}
     bad: dict[str, dict[int, str]] = {}
     for split, found in values.items():
@@ -63,7 +63,7 @@ def resolve_labels(
 
 
 def _classes(
-    given: Sequence[str] | None, values: dict[str, list[Any]], where: str
+    given: Sequence[str] | None, values: dict[str, list[Any]], where: str, min_classes: int
 ) -> tuple[tuple[str, ...], dict[Any, int]]:
     present = {value for found in values.values() for value in found if value is not None}
     kinds = {type(value) for value in present}
@@ -81,7 +81,7 @@ def _classes(
         names, index_of = tuple(str(value) for value in ordered), {value: index for index, value in enumerate(ordered)}
     if not present:
         raise InputError(f"{where}: no labels at all; expected a class name or index per picture")
-    if len(names) < 2:
+    if len(names) < min_classes:
         raise InputError(f"{where}: only one class ('{names[0]}'); a classifier needs two or more")
     return names, index_of
 

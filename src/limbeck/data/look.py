@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from limbeck.data.folder import list_pictures, read_folder
+from limbeck.data.folder import list_pictures
 from limbeck.data.inspect import choose_image_size
 from limbeck.data.labels import drop_unlabelled_splits, resolve_labels
-from limbeck.data.raw import RawData, RawSplit, size_of_picture
-from limbeck.data.standard import read_cifar10, read_cifar100, read_imagenet, read_tiny_imagenet
-from limbeck.data.table import find_table_files, read_table, table_columns
+from limbeck.data.raw import RawSplit, size_of_picture
+from limbeck.data.readers import read_raw
+from limbeck.data.table import find_table_files, table_columns
 from limbeck.errors import InputError
 
-__all__ = ["Look", "look_at"]
+__all__ = ["Look", "find_kind", "look_at"]
 
 _IMAGE_COLUMNS = ("image", "img", "picture", "file", "filename", "file_name", "path", "image_path", "filepath", "photo")
 _LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "fine_label", "class_name", "y")
@@ -63,14 +63,8 @@ def look_at(path: str | Path) -> Look:
         InputError: nothing there, or nothing that a reader knows.
     """
     place = Path(path).expanduser()
-    if not place.exists():
-        raise InputError(f"{path}: no such file or folder")
-    name, fields = _kind(place)
-    readers = {
-        "folder": read_folder, "table": read_table, "cifar10": read_cifar10, "cifar100": read_cifar100,
-        "tiny_imagenet": read_tiny_imagenet, "imagenet": read_imagenet,
-    }  # fmt: skip
-    raw: RawData = readers[name](path=str(path), **fields)
+    name, fields = find_kind(place)
+    raw = read_raw(name, {"path": str(path), **fields})
     drop_unlabelled_splits(raw)
     class_names, labels, _ = resolve_labels(raw, where=str(path))
     train = raw.splits["train"]
@@ -84,7 +78,14 @@ def look_at(path: str | Path) -> Look:
     return Look(name, str(path), "classification", class_names, counts, size, (median[0], median[1]), fields)
 
 
-def _kind(place: Path) -> tuple[str, dict[str, Any]]:
+def find_kind(place: Path) -> tuple[str, dict[str, Any]]:
+    """The reader (as in `data.name`) for what lies at `place`, and the fields that it must be given beside the path.
+
+    Raises:
+        InputError: nothing that a reader knows.
+    """
+    if not place.exists():
+        raise InputError(f"{place}: no such file or folder")
     if place.is_file():
         if place.suffix.lower() not in (".csv", ".tsv", ".parquet"):
             raise InputError(f"{place}: expected a folder of pictures, or a .csv, .tsv or .parquet table")

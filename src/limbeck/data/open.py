@@ -1,52 +1,33 @@
 """From the name of a data set to splits that are ready for a run: read, label, divide, look at every picture, report.
 
-What does not live here: how any one kind of set is read (`DATA` names the readers), how pictures are looked at
+What does not live here: how any one kind of set is read (`readers`), how pictures are looked at
 (`inspect`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect as introspection
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from limbeck.data.digits import read_digits
-from limbeck.data.folder import read_folder, read_unlabelled
-from limbeck.data.hub import read_hub
+from limbeck.data.folder import read_unlabelled
 from limbeck.data.inspect import Inspected, choose_image_size, inspect_pictures
 from limbeck.data.labels import drop_unlabelled_splits, resolve_labels
 from limbeck.data.picture_set import DataSplits, PictureSet
 from limbeck.data.raw import RawData, RawSplit
+from limbeck.data.readers import read_raw
 from limbeck.data.review import Review
 from limbeck.data.split import choose_rows, hold_out
-from limbeck.data.standard import read_cifar10, read_cifar100, read_imagenet, read_tiny_imagenet
 from limbeck.data.stream import PictureStream
-from limbeck.data.table import read_table
 from limbeck.errors import InputError, unknown_name
 from limbeck.files import fingerprint
-from limbeck.parts import find_part
 from limbeck.pictures import Fit
 
-__all__ = ["DATA", "open_data"]
-
-DATA: dict[str, Callable[..., RawData]] = {
-    "digits": read_digits,
-    "folder": read_folder,
-    "table": read_table,
-    "cifar10": read_cifar10,
-    "cifar100": read_cifar100,
-    "tiny_imagenet": read_tiny_imagenet,
-    "imagenet": read_imagenet,
-    "hub": read_hub,
-}
-"""Readers by name. An outside one is any callable that returns a `RawData`; it is handed the fields that its
-signature names.
-"""
+__all__ = ["open_data"]
 
 STORE_BYTES = 1_500_000_000
 """Fitted pixels of all splits up to this size are held in memory; beyond it pictures are decoded each time they are
@@ -84,7 +65,7 @@ def open_data(
     selection uses a split of train. What is missing is held out of train, stratified and seeded.
 
     Args:
-        name: one of `DATA`, or `package.module:name` of a reader.
+        name: one of `limbeck.data.DATA`, or `package.module:name` of a reader.
         path: as the reader defines it, as are `validation_path`, `test_path`, `image_column`, `label_column` and
             `group_by`.
         validation_path: see `path`.
@@ -121,7 +102,7 @@ def open_data(
         "group_by": group_by,
     }
     settings = {"seed": seed, "validation": validation, "test": test, "limit": limit}
-    raw = _read(name, fields, settings, dict(options or {}))
+    raw = read_raw(name, fields, settings=settings, options=dict(options or {}))
     where = f"data '{name}'" if path is None else str(path)
     drop_unlabelled_splits(raw)
     class_names, labels, bad_labels = resolve_labels(raw, where=where)
@@ -138,6 +119,7 @@ def open_data(
     sources = dict(raw.splits)
     if unlabelled:
         sources["unlabelled"] = read_unlabelled(unlabelled)
+    if "unlabelled" in sources:
         division["unlabelled"] = ("unlabelled", np.arange(len(sources["unlabelled"].pictures)))
     source, rows = division.get("train", division["test"])
     size = _size(image_size) or raw.image_size or choose_image_size(sources[source], rows, seed=seed)
@@ -184,31 +166,6 @@ def open_data(
         report=review.report(sets, streamed=raw.stream),
         unlabelled=sets.get("unlabelled"),
     )
-
-
-def _read(name: str, fields: dict[str, Any], settings: dict[str, Any], options: dict[str, Any]) -> RawData:
-    """Call the reader with the fields and settings that its signature names, and its own options."""
-    reader = find_part("data set", name, DATA, where="data.name")
-    parameters = introspection.signature(reader).parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    defaults = {"image_column": "image", "label_column": "label"}
-    for field, value in fields.items():
-        if field not in parameters and not takes_any and value != defaults.get(field):
-            raise InputError(f"data.{field} = {value!r}: '{name}' does not use it; leave it out")
-    for option in options:
-        if option in fields or option in settings:
-            raise InputError(f"data.options.{option}: write it as data.{option}")
-        if option not in parameters and not takes_any:
-            raise unknown_name(
-                "option", option, set(parameters) - set(fields) - set(settings), where=f"data.options of '{name}'"
-            )
-    handed = {field: value for field, value in {**fields, **settings}.items() if takes_any or field in parameters}
-    raw = reader(**handed, **options)
-    if not isinstance(raw, RawData):
-        raise InputError(f"data '{name}': returned {type(raw).__name__}, expected limbeck.data.RawData")
-    if "train" not in raw.splits and raw.stream is None:
-        raise InputError(f"data '{name}': no train split (found: {', '.join(raw.splits) or 'none'})")
-    return raw
 
 
 def _divide(

@@ -52,7 +52,7 @@ class RawData:
     """A whole data set as it was found.
 
     Attributes:
-        splits: `train`, and `validation` and `test` where the set has them. With train and validation only,
+        splits: `train`, and `validation`, `test` and `unlabelled` where the set has them. With train and validation only,
             validation is the reported test set.
         class_names: by index; None = the values found in the labels, sorted.
         warnings: lines for the report.

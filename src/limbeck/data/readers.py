@@ -1,0 +1,77 @@
+"""The readers by name, and how one is called.
+
+What does not live here: how any one kind of set is read.
+"""
+
+from __future__ import annotations
+
+import inspect as introspection
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from limbeck.data.digits import read_digits
+from limbeck.data.folder import read_folder
+from limbeck.data.hub import read_hub
+from limbeck.data.raw import RawData
+from limbeck.data.standard import read_cifar10, read_cifar100, read_imagenet, read_tiny_imagenet
+from limbeck.data.table import read_table
+from limbeck.errors import InputError, unknown_name
+from limbeck.parts import find_part
+
+__all__ = ["DATA", "read_raw"]
+
+DATA: dict[str, Callable[..., RawData]] = {
+    "digits": read_digits,
+    "folder": read_folder,
+    "table": read_table,
+    "cifar10": read_cifar10,
+    "cifar100": read_cifar100,
+    "tiny_imagenet": read_tiny_imagenet,
+    "imagenet": read_imagenet,
+    "hub": read_hub,
+}
+"""Readers by name. An outside one is any callable that returns a `RawData`; it is handed the fields that its
+signature names.
+"""
+
+
+def read_raw(
+    name: str,
+    fields: Mapping[str, Any],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> RawData:
+    """Call a reader by name.
+
+    Args:
+        name: one of `DATA`, or `package.module:name`.
+        fields: of a recipe's `[data]`; one that is set and that the reader does not take is an error.
+        settings: handed over where the reader's signature names them.
+        options: the reader's own further arguments.
+
+    Raises:
+        InputError: an unknown reader, field or option, or not a `RawData` returned.
+    """
+    settings, options = settings or {}, options or {}
+    reader = find_part("data set", name, DATA, where="data.name")
+    parameters = introspection.signature(reader).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    defaults = {"image_column": "image", "label_column": "label"}
+    for field, value in fields.items():
+        if field not in parameters and not takes_any and value != defaults.get(field):
+            raise InputError(f"data.{field} = {value!r}: '{name}' does not use it; leave it out")
+    for option in options:
+        if option in fields or option in settings:
+            raise InputError(f"data.options.{option}: write it as data.{option}")
+        if option not in parameters and not takes_any:
+            raise unknown_name(
+                "option", option, set(parameters) - set(fields) - set(settings), where=f"data.options of '{name}'"
+            )
+    handed = {field: value for field, value in {**fields, **settings}.items() if takes_any or field in parameters}
+    raw = reader(**handed, **options)
+    if not isinstance(raw, RawData):
+        raise InputError(f"data '{name}': returned {type(raw).__name__}, expected limbeck.data.RawData")
+    if "train" not in raw.splits and raw.stream is None:
+        raise InputError(f"data '{name}': no train split (found: {', '.join(raw.splits) or 'none'})")
+    return raw
