@@ -121,7 +121,7 @@ def test_evaluation_sees_evaluation_mode_and_training_goes_on_in_training_mode(t
             modes.append(("train", self.network.training, round(float(progress), 3)))
             return super().forward(batch, progress)
 
-    objective = Watched(supervised().network, F.cross_entropy)
+    objective = Watched(supervised().network, F.cross_entropy).eval()
 
     def evaluate(network):
         modes.append(("evaluate", network.training))

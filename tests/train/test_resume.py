@@ -16,7 +16,9 @@ import torch
 from train_toys import ToyBatches, accuracy, pair, same_bits, settings, supervised
 
 from limbeck.errors import InputError, Stopped
-from limbeck.train import fit, load_checkpoint, loop, save_checkpoint
+from limbeck.train import World, fit, load_checkpoint, loop, save_checkpoint
+from limbeck.train.standing import Standing
+from limbeck.train.training import Training
 
 HERE = Path(__file__).parent
 
@@ -175,6 +177,39 @@ def test_sigterm_ends_a_process_with_75_and_the_next_goes_on(tmp_path):
     report = fit(resumed, ToyBatches(), settings(), folder=tmp_path / "fit", seed=1)
     assert report.resumed_from == 7
     assert same_bits(whole, resumed)
+
+
+def test_the_best_weights_so_far_survive_a_resume(tmp_path):
+    figures = {0: 0.5, 1: 0.9, 2: 0.7, 3: 0.6}
+
+    def evaluate(network):
+        return {"top1": next(remaining)}
+
+    remaining, whole = iter(figures.values()), supervised()
+    fit(whole, ToyBatches(), settings(epochs=4), folder=tmp_path / "whole", seed=1, evaluate=evaluate)
+    remaining, resumed = iter(figures.values()), supervised()
+    with pytest.raises(Stopped):
+        fit(
+            supervised(),
+            StoppingBatches((2, 3)),
+            settings(epochs=4),
+            folder=tmp_path / "fit",
+            seed=1,
+            evaluate=evaluate,
+        )
+    report = fit(resumed, ToyBatches(), settings(epochs=4), folder=tmp_path / "fit", seed=1, evaluate=evaluate)
+    assert (report.best_epoch, report.best["top1"]) == (2, 0.9)
+    assert same_bits(whole, resumed)
+
+
+def test_the_loss_scale_survives_a_resume():
+    options = {"steps_per_epoch": 6, "seed": 1, "world": World(), "device": torch.device("cpu")}
+    wishes = settings(precision="fp16")
+    one, other = Training(supervised(), wishes, **options), Training(supervised(), wishes, **options)
+    one.step(list(ToyBatches(steps=1).epoch(0)), Standing())
+    one.scaler.update(1024.0)
+    other.load_state(one.state())
+    assert other.scaler.get_scale() == 1024.0
 
 
 def stopped_at(folder: Path, *moments: tuple[int, int], **changes) -> None:
