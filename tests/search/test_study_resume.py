@@ -130,6 +130,16 @@ def test_an_interrupt_during_an_evaluation_stops_and_the_search_goes_on(tmp_path
     assert toy.trajectory(toy.search(tmp_path / "a")) == toy.trajectory(toy.search(tmp_path / "b"))
 
 
+@pytest.mark.parametrize("calls", [1, 3, 4, 6, 8])
+def test_a_sampler_is_shown_the_same_history_after_an_interruption(tmp_path, calls):
+    options = {"sampler": "toy_search:OrderSensitive", "ceilings": Ceilings(max_latency_ms=4.2, max_params=230)}
+    with pytest.raises(Stopped):
+        toy.search(tmp_path / "a", evaluate=StopsAfter(calls, KeyboardInterrupt()), **options)
+    a, b = (toy.search(tmp_path / name, **options) for name in "ab")
+    assert toy.trajectory(a) == toy.trajectory(b)
+    assert [trial["number"] for trial in a.trials] != [trial["number"] for trial in b.trials]
+
+
 @pytest.mark.parametrize("calls", [0, 1, 3])
 def test_a_vanished_device_ends_the_search_and_loses_nothing(tmp_path, calls):
     with pytest.raises(InputError, match="device is gone"):

@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import optuna
+
 from limbeck.search import CandidateCost, Ceilings, Space, run_study
 from limbeck.types import Evaluation
 
@@ -72,6 +74,20 @@ def time_candidates(points):
 
 def cheap_cost(point):
     return params(point), 1000 * params(point)
+
+
+class OrderSensitive(optuna.samplers.RandomSampler):
+    """Draws from everything that a sampler can see: the states, points and values of the trials, in their order."""
+
+    def __init__(self, seed):
+        super().__init__(seed=seed)
+        self.seed = seed
+
+    def sample_independent(self, study, trial, name, distribution):
+        seen = [t for t in study.get_trials(deepcopy=False) if t.state.name != "FAIL" and t.number != trial.number]
+        told = [self.seed, name, *((t.state.name, t.params, t.value) for t in seen)]
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest()
+        return distribution.choices[digest[0] % len(distribution.choices)]
 
 
 def search(
