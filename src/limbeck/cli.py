@@ -27,9 +27,13 @@ app = typer.Typer(
 STAGES = ("train", "search", "distill", "calibrate", "export", "measure")
 SHOWN = ("losses", "methods", "models", "tasks", "data", "targets", "spaces", "recipes", "schema")
 
-RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="a TOML file, a shipped recipe's name, or a run folder")]
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="a TOML file, a shipped recipe's name, or a run folder")
+]
 OutOption = Annotated[Path | None, typer.Option("--out", help="run folder; default runs/<recipe name>")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="change a field of the recipe; repeatable")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="change a field of the recipe; repeatable")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout, nothing else")]
 TargetOption = Annotated[str, typer.Option("--target", help="where it must run; see `limbeck show targets`")]
 
@@ -59,8 +63,12 @@ def quickstart(out: OutOption = None, changes: SetOption = None, as_json: JsonOp
 def new(
     data: Annotated[str, typer.Argument(metavar="DATA", help="folder of pictures, a table, or a data set's name")],
     target: TargetOption = "onnxruntime,threads=1",
-    max_latency_ms: Annotated[float | None, typer.Option(help="latency budget on the target, median at batch 1")] = None,
-    hours: Annotated[float | None, typer.Option(help="time to spend here; picks teacher, resolution, epochs and trials")] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="latency budget on the target, median at batch 1")
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option(help="time to spend here; picks teacher, resolution, epochs and trials")
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="recipe to write; default <name>.toml")] = None,
 ) -> None:
     """Look at the data and write a recipe for it."""
@@ -72,11 +80,17 @@ def new(
 
 @app.command()
 def run(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE|FOLDER", help="a recipe, a run folder, or a bare folder of pictures")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE|FOLDER", help="a recipe, a run folder, or a bare folder of pictures")
+    ],
     out: OutOption = None,
     changes: SetOption = None,
-    seeds: Annotated[str | None, typer.Option(help="such as 0,1,2: run each, report mean, spread and a paired test")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="time a few steps and print steps, hours and disk; run nothing")] = False,
+    seeds: Annotated[
+        str | None, typer.Option(help="such as 0,1,2: run each, report mean, spread and a paired test")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="time a few steps and print steps, hours and disk; run nothing")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run every stage the recipe names; finished stages are not redone."""
@@ -91,7 +105,9 @@ def run(
 
 
 def _stage_command(stage: str) -> None:
-    def command(recipe: RecipeArgument, out: OutOption = None, changes: SetOption = None, as_json: JsonOption = False) -> None:
+    def command(
+        recipe: RecipeArgument, out: OutOption = None, changes: SetOption = None, as_json: JsonOption = False
+    ) -> None:
         _run(recipe, out, changes, as_json=as_json, until=stage)
 
     command.__doc__ = f"Run the stages up to `{stage}`."
@@ -127,8 +143,12 @@ def measure(
         return
     latency = record["latency_ms"]
     memory = record["peak_memory_bytes"]
-    print(f"{record['artifact']} on {record['device']} ({record['runtime']} {record['runtime_version']}, {record['threads']} threads)")
-    print(f"median {latency['median']:.3g} ms, p90 {latency['p90']:.3g} ms, IQR {latency['iqr']:.2g} ms, n = {latency['n']}")
+    print(
+        f"{record['artifact']} on {record['device']} ({record['runtime']} {record['runtime_version']}, {record['threads']} threads)"
+    )
+    print(
+        f"median {latency['median']:.3g} ms, p90 {latency['p90']:.3g} ms, IQR {latency['iqr']:.2g} ms, n = {latency['n']}"
+    )
     print(f"file {record['size_bytes'] / 1e6:.2f} MB" + (f", peak memory {memory / 1e6:.1f} MB" if memory else ""))
     if not record["steady"]:
         print(f"not steady: the last third ran at {record['drift']:.2f} x the first; measure again on an idle device")
@@ -137,7 +157,9 @@ def measure(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="RUN|MODEL.onnx")],
-    data: Annotated[str, typer.Option("--data", help="folder with one sub-folder per class, a table, or a data set's name")],
+    data: Annotated[
+        str, typer.Option("--data", help="folder with one sub-folder per class, a table, or a data set's name")
+    ],
     target: TargetOption = "onnxruntime",
     as_json: JsonOption = False,
 ) -> None:
@@ -146,7 +168,11 @@ def evaluate(
 
     _quiet(as_json)
     figures = evaluate_model(model, data, target=target)
-    print(json.dumps(figures, indent=2) if as_json else "\n".join(f"{k:>16}  {v:.4f}" if isinstance(v, float) else f"{k:>16}  {v}" for k, v in figures.items()))
+    print(
+        json.dumps(figures, indent=2)
+        if as_json
+        else "\n".join(f"{k:>16}  {v:.4f}" if isinstance(v, float) else f"{k:>16}  {v}" for k, v in figures.items())
+    )
 
 
 @app.command()
@@ -263,7 +289,13 @@ def _recipe_for(given: str, changes: list[str] | None) -> tuple[Any, Path]:
 
 
 def _run(
-    given: str, out: Path | None, changes: list[str] | None, *, as_json: bool, until: str | None = None, seeds: list[int] | None = None
+    given: str,
+    out: Path | None,
+    changes: list[str] | None,
+    *,
+    as_json: bool,
+    until: str | None = None,
+    seeds: list[int] | None = None,
 ) -> None:
     _quiet(as_json)
     recipe, default = _recipe_for(given, changes)

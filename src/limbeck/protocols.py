@@ -91,6 +91,9 @@ class Task(Protocol):
     def metric(self) -> Metric:
         """A fresh accumulator of this task's figures; `primary` is among them."""
 
+    def figures(self, out: Any, target: Any) -> dict[str, float]:
+        """The metric of a whole data set at once."""
+
 
 @runtime_checkable
 class Device(Protocol):
@@ -99,7 +102,9 @@ class Device(Protocol):
     def describe(self) -> DeviceInfo:
         """The device and runtime in words and versions."""
 
-    def time(self, artifacts: Sequence[Artifact], *, warmup: int, runs: int, interleave: bool = True) -> list[list[float]]:
+    def time(
+        self, artifacts: Sequence[Artifact], *, warmup: int, runs: int, interleave: bool = True
+    ) -> list[list[float]]:
         """Raw samples in milliseconds per artifact at batch 1, taken in turn (A B C A B C ...) when interleaved."""
 
     def run(self, artifact: Artifact, inputs: np.ndarray) -> np.ndarray:

@@ -24,7 +24,10 @@ class Section(BaseModel):
 class Data(Section):
     """`[data]`: where the pictures come from and how they are split."""
 
-    name: str = Field("folder", description="digits, folder, table, cifar10, cifar100, tiny_imagenet, imagenet, hub, or package.module:name")
+    name: str = Field(
+        "folder",
+        description="digits, folder, table, cifar10, cifar100, tiny_imagenet, imagenet, hub, or package.module:name",
+    )
     path: str | None = Field(None, description="folder, table file (train) or hub name")
     validation_path: str | None = Field(None, description="table file of the validation split")
     test_path: str | None = Field(None, description="table file of the test split")
@@ -32,22 +35,37 @@ class Data(Section):
     label_column: str = Field("label", description="column of a table that holds a class name or index")
     group_by: str | None = Field(None, description="column whose values (a product, a person) never cross splits")
     unlabelled: str | None = Field(None, description="folder of unlabelled pictures that join distillation")
-    image_size: int | tuple[int, int] | None = Field(None, description="pixels (side, or height and width); None = looked up from the data")
-    fit: Literal["crop", "squash", "pad"] = Field("crop", description="how a picture of another shape becomes image_size")
-    validation: float = Field(0.1, ge=0, lt=1, description="share of the training pictures held out for selection; 0 = train on all, take the last epoch")
+    image_size: int | tuple[int, int] | None = Field(
+        None, description="pixels (side, or height and width); None = looked up from the data"
+    )
+    fit: Literal["crop", "squash", "pad"] = Field(
+        "crop", description="how a picture of another shape becomes image_size"
+    )
+    validation: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="share of the training pictures held out for selection; 0 = train on all, take the last epoch",
+    )
     test: float = Field(0.2, gt=0, lt=1, description="share held out for test where the data has no test split")
     limit: int | None = Field(None, ge=1, description="use only so many training pictures, stratified")
     sampling: Literal["natural", "balanced"] = "natural"
     class_weights: Literal["none", "balanced"] = "none"
-    seed: int = Field(0, ge=0, description="of the split; apart from the run's seed, so that seeds are compared on the same pictures")
-    workers: int = Field(0, ge=0, description="processes that read and augment; the batches are the same for any number")
+    seed: int = Field(
+        0, ge=0, description="of the split; apart from the run's seed, so that seeds are compared on the same pictures"
+    )
+    workers: int = Field(
+        0, ge=0, description="processes that read and augment; the batches are the same for any number"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="further options of the reader")
 
 
 class Augment(Section):
     """`[augment]`: random changes of training pictures, each a pure function of (seed, view, index)."""
 
-    crop: Literal["none", "shift", "resized"] = Field("shift", description="shift = pad by padding and crop back; resized = random resized crop")
+    crop: Literal["none", "shift", "resized"] = Field(
+        "shift", description="shift = pad by padding and crop back; resized = random resized crop"
+    )
     padding: float = Field(0.125, ge=0, le=0.5, description="share of the side, for crop = shift")
     scale: tuple[float, float] = Field((0.35, 1.0), description="area range, for crop = resized")
     flip: bool = Field(True, description="horizontal")
@@ -83,7 +101,9 @@ class Train(Section):
     compile: bool = False
     channels_last: bool = True
     device: str = Field("auto", description="auto, cpu, cuda, mps")
-    threads: int | None = Field(None, ge=1, description="CPU threads; stored with the run, another count gives other bits")
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads; stored with the run, another count gives other bits"
+    )
     checkpoint_seconds: float = Field(60, gt=0)
 
 
@@ -93,8 +113,12 @@ class Model(Section):
     model: str = Field(description="one of `limbeck show models`, timm:NAME, torchvision:NAME, or package.module:name")
     pretrained: bool | str = Field(False, description="true, timm:NAME, torchvision:NAME or a path")
     width_multiplier: float = Field(1.0, gt=0)
-    input_size: int | tuple[int, int] | None = Field(None, description="the network's own resolution; None = the pictures'")
-    small_images: bool | None = Field(None, description="stem without stride for pictures of about 32 pixels; None = by input size")
+    input_size: int | tuple[int, int] | None = Field(
+        None, description="the network's own resolution; None = the pictures'"
+    )
+    small_images: bool | None = Field(
+        None, description="stem without stride for pictures of about 32 pixels; None = by input size"
+    )
     dropout: float | None = Field(None, ge=0, lt=1)
     options: dict[str, Any] = Field(default_factory=dict)
 
@@ -103,7 +127,9 @@ class Teacher(Model):
     """`[teacher]`: the network that teaches, with its own training."""
 
     weights: str | None = Field(None, description="path of trained weights; the teacher is then not trained")
-    seed: int = Field(0, ge=0, description="of its training; apart from the run's seed, so that one teacher serves all seeds")
+    seed: int = Field(
+        0, ge=0, description="of its training; apart from the run's seed, so that one teacher serves all seeds"
+    )
     train: Train = Field(default_factory=Train)
 
 
@@ -174,11 +200,18 @@ class Calibrate(Section):
 class Export(Section):
     """`[export]`: the files that are handed over."""
 
-    preprocess: Literal["uint8", "float32"] = Field("uint8", description="uint8: picture in, normalisation in the graph")
-    int8: Literal["try", "require", "off"] = Field("try", description="try: withheld and marked when it fails its gate; require: then exit 3")
+    exporter: str = Field("onnx", description="or package.module:name, with the keywords of `limbeck.export.export_onnx`")
+    preprocess: Literal["uint8", "float32"] = Field(
+        "uint8", description="uint8: picture in, normalisation in the graph"
+    )
+    int8: Literal["try", "require", "off"] = Field(
+        "try", description="try: withheld and marked when it fails its gate; require: then exit 3"
+    )
     calibration_pictures: int = Field(256, ge=8, description="training pictures for int8 ranges")
     tolerance: float = Field(1e-3, gt=0, description="fp32 gate: largest difference of probabilities")
-    max_int8_drop: float = Field(0.01, ge=0, description="int8 gate: largest loss of the primary metric that is tolerated")
+    max_int8_drop: float = Field(
+        0.01, ge=0, description="int8 gate: largest loss of the primary metric that is tolerated"
+    )
 
 
 class Measure(Section):
@@ -193,7 +226,10 @@ class Baselines(Section):
     """`[baselines]`: the honest comparisons that are part of a run."""
 
     plain: bool = Field(True, description="the same student, trained as long without distillation")
-    off_the_shelf: str | None = Field(None, description="a ready pretrained network (timm:NAME ...), fine-tuned as long; auto = the best within the budget")
+    off_the_shelf: str | None = Field(
+        None,
+        description="a ready pretrained network (timm:NAME ...), fine-tuned as long; auto = the best within the budget",
+    )
 
 
 class Recipe(Section):
@@ -284,7 +320,9 @@ def _changed(tree: dict[str, Any], keys: list[str], value: Any, *, where: str) -
 def _explain(error: ValidationError) -> str:
     problems = error.errors()
     problem = problems[0]
-    place = ".".join(str(part) for part in problem["loc"] if not (isinstance(part, str) and ("[" in part or "-" in part)))
+    place = ".".join(
+        str(part) for part in problem["loc"] if not (isinstance(part, str) and ("[" in part or "-" in part))
+    )
     if problem["type"] == "extra_forbidden":
         known = _fields_at(problem["loc"][:-1])
         near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
@@ -294,7 +332,9 @@ def _explain(error: ValidationError) -> str:
     elif problem["type"] == "value_error":
         text = (place + ": " if place else "") + problem["msg"].removeprefix("Value error, ")
     else:
-        text = f"{place} = {json.dumps(problem['input'], default=str)}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+        text = (
+            f"{place} = {json.dumps(problem['input'], default=str)}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+        )
     return text + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
 
 

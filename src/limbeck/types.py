@@ -42,7 +42,10 @@ class Batch:
         if channels_last and inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         return replace(
-            self, index=self.index.to(device, non_blocking=True), inputs=inputs, target=self.target.to(device, non_blocking=True)
+            self,
+            index=self.index.to(device, non_blocking=True),
+            inputs=inputs,
+            target=self.target.to(device, non_blocking=True),
         )
 
 

@@ -3,12 +3,19 @@
 Not here: timing anything (`measure`), using a file (`deployed`).
 """
 
+from collections.abc import Callable
+
 from limbeck.export.onnx import export_onnx, export_probe
 from limbeck.export.paired import exact_mcnemar, paired_interval
 from limbeck.export.parity import check_int8, check_metric, check_tensors, run_pictures
 from limbeck.export.quantize import float_nodes, quantize_onnx
+from limbeck.types import Artifact
+
+EXPORTERS: dict[str, Callable[..., Artifact]] = {"onnx": export_onnx}
+"""Name -> exporter of the deliverable."""
 
 __all__ = [
+    "EXPORTERS",
     "check_int8",
     "check_metric",
     "check_tensors",

@@ -41,24 +41,35 @@ def train_off_the_shelf(context: Context) -> StageRecord:
         if network is None:
             say(f"off_the_shelf: skipped ({reason})")
             return {"skipped": reason}
-        return {"model": name, **train_to_end(context, network, context.recipe.train, folder, seed=context.recipe.seed, name="off_the_shelf")}
+        return {
+            "model": name,
+            **train_to_end(
+                context, network, context.recipe.train, folder, seed=context.recipe.seed, name="off_the_shelf"
+            ),
+        }
 
     return context.folder.do("train/off_the_shelf", inputs, work, write=context.is_writer)
 
 
 def _ready(context: Context, name: str) -> Network:
     model = Model(model=name, pretrained=True)
-    return create_for(model, num_classes=context.num_classes, picture_size=context.splits.image_size, where="baselines.off_the_shelf")
+    return create_for(
+        model, num_classes=context.num_classes, picture_size=context.splits.image_size, where="baselines.off_the_shelf"
+    )
 
 
 def _choose(context: Context) -> tuple[Network | None, str, str]:
     """The first ready network within the budget whose weights can be had."""
     ceilings = ceilings_of(context)
     for name in READY_NETWORKS:
-        fresh = create_for(Model(model=name), num_classes=context.num_classes, picture_size=context.splits.image_size, where=name)
+        fresh = create_for(
+            Model(model=name), num_classes=context.num_classes, picture_size=context.splits.image_size, where=name
+        )
         with tempfile.TemporaryDirectory() as scratch:
             timed = time_networks(context, [fresh], Path(scratch))[0]
-        if ceilings.violations(latency_ms=timed["latency_ms"], params=fresh.params(), macs=fresh.macs(), size_bytes=timed["size_bytes"]):
+        if ceilings.violations(
+            latency_ms=timed["latency_ms"], params=fresh.params(), macs=fresh.macs(), size_bytes=timed["size_bytes"]
+        ):
             continue
         try:
             return _ready(context, name), name, ""

@@ -36,7 +36,12 @@ def check_budget(context: Context, network: Network, folder: Path, *, where: str
         InputError: it is over one of the budget's ceilings.
     """
     budget = context.recipe.budget
-    figures: dict[str, Any] = {"params": network.params(), "macs": network.macs(), "latency_ms": None, "size_bytes": None}
+    figures: dict[str, Any] = {
+        "params": network.params(),
+        "macs": network.macs(),
+        "latency_ms": None,
+        "size_bytes": None,
+    }
     if budget.max_latency_ms is not None or budget.max_size_bytes is not None:
         (timed,) = time_networks(context, [network], folder)
         if isinstance(timed, Exception):
@@ -44,7 +49,9 @@ def check_budget(context: Context, network: Network, folder: Path, *, where: str
         figures |= {"latency_ms": timed["latency_ms"], "size_bytes": timed["size_bytes"]}
     broken = ceilings_of(context).violations(**figures)
     if broken:
-        raise InputError(f"{where}: {'; '.join(broken)} on {budget.target}; take a smaller model, width_multiplier or input_size, or a [search]")
+        raise InputError(
+            f"{where}: {'; '.join(broken)} on {budget.target}; take a smaller model, width_multiplier or input_size, or a [search]"
+        )
     return figures
 
 
@@ -70,7 +77,9 @@ def time_networks(
         except LimbeckError as error:
             found.append(error)
     anchor = None if reference is None else export_probe(reference, folder / "reference.onnx", sample_size=size)
-    measured = measure_artifacts(device, artifacts, warmup=PROBE_WARMUP, runs=PROBE_RUNS, reference=anchor, memory=False)
+    measured = measure_artifacts(
+        device, artifacts, warmup=PROBE_WARMUP, runs=PROBE_RUNS, reference=anchor, memory=False
+    )
     timed = iter(measured)
     for record in found:
         if isinstance(record, dict):

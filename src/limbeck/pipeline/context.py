@@ -17,10 +17,9 @@ from limbeck.data.balance import class_weights
 from limbeck.errors import InputError
 from limbeck.files import atomic_path
 from limbeck.models import Network, create_model, load_network
-from limbeck.parts import find_part
 from limbeck.pipeline.folder import RunFolder
 from limbeck.recipe import Data, Model, Recipe, Train
-from limbeck.tasks import TASKS
+from limbeck.tasks import open_task
 from limbeck.train import TrainSettings, predict_logits
 
 __all__ = ["Context", "Predictions"]
@@ -50,7 +49,7 @@ class Predictions:
     def load(path: Path) -> Predictions:
         """Read what `save` wrote."""
         with np.load(path) as arrays:
-            return Predictions(arrays["validation"] if "validation" in arrays else None, arrays["test"])
+            return Predictions(arrays.get("validation"), arrays["test"])
 
 
 @dataclass
@@ -64,7 +63,7 @@ class Context:
     @cached_property
     def splits(self) -> DataSplits:
         """The data, inspected and split; read once per command."""
-        return open_splits(self.recipe.data)
+        return open_splits(self.recipe.data, cache=self.folder.path / "cache")
 
     @cached_property
     def task(self) -> Any:
@@ -73,11 +72,10 @@ class Context:
 
     def make_task(self, *, label_smoothing: float = 0.0) -> Any:
         """The task with the criterion that a training asks for."""
-        kind = find_part("task", self.recipe.task, TASKS, where="task")
-        weights = None
+        known: dict[str, Any] = {"num_classes": len(self.splits.class_names), "label_smoothing": label_smoothing}
         if self.recipe.data.class_weights == "balanced":
-            weights = class_weights(self.splits.train.labels, len(self.splits.class_names))
-        return kind(len(self.splits.class_names), class_weights=weights, label_smoothing=label_smoothing)
+            known["class_weights"] = class_weights(self.splits.train.labels, len(self.splits.class_names))
+        return open_task(self.recipe.task, **known)
 
     @property
     def num_classes(self) -> int:
@@ -94,14 +92,18 @@ class Context:
         resolved = self.recipe.resolved()
         chosen = {name: resolved[name] for name in sections}
         if "data" in chosen:
-            chosen["data"] = {k: v for k, v in chosen["data"].items() if k != "workers"} | {"fingerprint": self.splits.fingerprint}
+            chosen["data"] = {k: v for k, v in chosen["data"].items() if k != "workers"} | {
+                "fingerprint": self.splits.fingerprint
+            }
         return {**chosen, "seed": self.recipe.seed, **further}
 
     def create(self, model: Model, *, where: str) -> Network:
         """Build a network of the recipe for this data."""
         return create_for(model, num_classes=self.num_classes, picture_size=self.splits.image_size, where=where)
 
-    def loader(self, train: Train, *, seed: int, pictures: PictureSet | None = None, unlabelled: bool = False) -> Loader:
+    def loader(
+        self, train: Train, *, seed: int, pictures: PictureSet | None = None, unlabelled: bool = False
+    ) -> Loader:
         """The training batches of one training run."""
         return training_loader(self, train, seed=seed, pictures=pictures, unlabelled=unlabelled)
 
@@ -121,7 +123,11 @@ class Context:
         """Raw outputs on validation and test."""
         sets = (self.splits.validation, self.splits.test)
         logits = [
-            None if s is None else predict_logits(network, evaluation_loader(s, workers=self.recipe.data.workers).epoch(0), device=device)[0]
+            None
+            if s is None
+            else predict_logits(
+                network, evaluation_loader(s, workers=self.recipe.data.workers).epoch(0), device=device
+            )[0]
             for s in sets
         ]
         assert logits[1] is not None
@@ -140,12 +146,11 @@ class Context:
         return TrainSettings(**{name: getattr(train, name) for name in Train.model_fields})
 
 
-def open_splits(data: Data) -> DataSplits:
-    """Open the data that a recipe names."""
-    fields = {name: getattr(data, name) for name in Data.model_fields}
-    for section_only in ("class_weights", "sampling", "workers"):
-        fields.pop(section_only)
-    return open_data(fields.pop("name"), **fields.pop("options"), **fields)
+def open_splits(data: Data, *, cache: Path | None = None) -> DataSplits:
+    """Open the data that a recipe names; `cache` keeps what its inspection found, so that it is read once."""
+    not_the_readers = ("name", "class_weights", "sampling", "workers")
+    fields = {name: getattr(data, name) for name in Data.model_fields if name not in not_the_readers}
+    return open_data(data.name, cache=cache, **fields)
 
 
 def create_for(model: Model, *, num_classes: int, picture_size: tuple[int, int], where: str) -> Network:
@@ -190,4 +195,6 @@ def training_loader(
 
 def evaluation_loader(pictures: PictureSet, *, workers: int = 0) -> Loader:
     """Every picture once, in order, unchanged."""
-    return Loader(pictures, batch_size=EVALUATION_BATCH, augment=None, seed=0, shuffle=False, drop_last=False, workers=workers)
+    return Loader(
+        pictures, batch_size=EVALUATION_BATCH, augment=None, seed=0, shuffle=False, drop_last=False, workers=workers
+    )

@@ -69,7 +69,9 @@ class RunFolder:
         try:
             return StageRecord(tree["stage"], tree["fingerprint"], tree["inputs"], tree["result"], tree["seconds"])
         except (KeyError, TypeError) as error:
-            raise InputError(f"{path}: not a stage report (field {error} is missing); delete the file to redo the stage") from error
+            raise InputError(
+                f"{path}: not a stage report (field {error} is missing); delete the file to redo the stage"
+            ) from error
 
     def need(self, name: str) -> StageRecord:
         """The record of a stage that must be finished.
@@ -82,7 +84,9 @@ class RunFolder:
             raise InputError(f"{self.path}: stage '{name}' is not finished; run the recipe first")
         return record
 
-    def do(self, name: str, inputs: dict[str, Any], work: Callable[[Path], dict[str, Any]], *, write: bool = True) -> StageRecord:
+    def do(
+        self, name: str, inputs: dict[str, Any], work: Callable[[Path], dict[str, Any]], *, write: bool = True
+    ) -> StageRecord:
         """Run a stage, unless it is finished with the same inputs; say so when an input changed.
 
         Args:
@@ -102,6 +106,11 @@ class RunFolder:
             shutil.rmtree(folder)
         if write and (borrowed := self._borrow(name, key)) is not None:
             return borrowed
+        begun = folder / "begun.json"
+        if write:
+            if begun.exists() and read_json(begun)["fingerprint"] != key:  # half done with other inputs
+                shutil.rmtree(folder)
+            write_json(begun, {"fingerprint": key})
         started = time.perf_counter()
         folder.mkdir(parents=True, exist_ok=True)
         result = work(folder)
@@ -109,6 +118,7 @@ class RunFolder:
         if write:
             tree = {"stage": name, "fingerprint": key, "inputs": inputs, "result": result, "seconds": record.seconds}
             write_json(folder / "report.json", tree)
+            begun.unlink()
         return record
 
     def _borrow(self, name: str, key: str) -> StageRecord | None:
@@ -140,7 +150,9 @@ class RunFolder:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             handle.seek(0)
-            raise InputError(f"{self.path}: another limbeck (process {handle.read().strip() or '?'}) works there; wait or choose another --out") from None
+            raise InputError(
+                f"{self.path}: another limbeck (process {handle.read().strip() or '?'}) works there; wait or choose another --out"
+            ) from None
         try:
             handle.truncate(0)
             handle.write(str(os.getpid()))

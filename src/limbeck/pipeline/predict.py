@@ -83,7 +83,12 @@ def _rows(deployed: DeployedModel, paths: list[Path]) -> Iterator[dict[str, Any]
                 prediction = deployed.predict(pictures)
                 for path, label, probabilities in zip(chunk, prediction.labels, prediction.probabilities, strict=True):
                     named = {n: round(float(p), 6) for n, p in zip(deployed.class_names, probabilities, strict=True)}
-                    yield {"file": str(path), "label": label, "confidence": round(float(probabilities.max()), 6), "probabilities": named}
+                    yield {
+                        "file": str(path),
+                        "label": label,
+                        "confidence": round(float(probabilities.max()), 6),
+                        "probabilities": named,
+                    }
             progress.advance(len(paths[start : start + BATCH]))
 
 

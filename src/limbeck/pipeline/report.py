@@ -16,11 +16,10 @@ from PIL import Image
 
 from limbeck.calibrate import softmax
 from limbeck.errors import InputError
-from limbeck.export import paired_difference
 from limbeck.files import read_json, write_json, write_text
-from limbeck.models import Table
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import StageRecord
+from limbeck.pipeline.paired import paired_difference
 from limbeck.report import attach_seeds, judge, render_many, write_report
 
 __all__ = ["report_runs", "summary_text", "write_run_report", "write_seeds_report"]
@@ -38,7 +37,9 @@ WORST_CONFUSIONS = 6
 EXAMPLES_EACH = 4
 
 
-def write_run_report(context: Context, records: dict[str, StageRecord], *, started: float, command: str) -> dict[str, Any]:
+def write_run_report(
+    context: Context, records: dict[str, StageRecord], *, started: float, command: str
+) -> dict[str, Any]:
     """Put the stages together, judge them in words, and write `report.json` and `report.html`."""
     calibrated = records["calibrate"].result["models"]
     exported = records["export"].result
@@ -130,7 +131,11 @@ def _int8_model(models: list[dict[str, Any]], exported: dict[str, Any], measured
     entry |= {key: int8["metrics"].get(key) for key in ("top1", "ece", "nll")}
     if "student_int8" in measured:
         target = measured["student_int8"][0]
-        entry |= {"size_bytes": target["size_bytes"], "latency_ms": target["latency_ms"], "measurements": measured["student_int8"]}
+        entry |= {
+            "size_bytes": target["size_bytes"],
+            "latency_ms": target["latency_ms"],
+            "measurements": measured["student_int8"],
+        }
         entry["artifact"] = exported["artifacts"]["student_int8"]["path"]
     else:
         entry["withheld"] = int8["withheld"]
@@ -156,7 +161,7 @@ def _data(context: Context) -> dict[str, Any]:
         "class_names": list(splits.class_names),
         "image_size": list(splits.image_size),
         **{key: found[key] for key in ("counts", "left_out", "left_out_count") if key in found},
-        "leakage": sum(pair["count"] for pair in found["leakage"]) if isinstance(found.get("leakage"), list) else found.get("leakage"),
+        "leakage": found.get("leakage"),
         "warnings": found.get("warnings", []),
         "fingerprint": splits.fingerprint,
     }
@@ -225,7 +230,11 @@ def _commit() -> str | None:
     """The commit of Limbeck's own source tree, where it runs from one."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -275,5 +284,7 @@ def summary_text(report: dict[str, Any]) -> str:
             f"{model['name']:<16}{model['primary']['value']:>9.4f}{model['ece']:>8.4f}{latency['median']:>11.3f}{latency['p90']:>9.3f}"
             f"{model['size_bytes'] / 1e3:>9.0f}{model['params']:>11,}"
         )
-    lines += [f"{'+' if v['kind'] == 'good' else '-' if v['kind'] == 'bad' else ' '} {v['text']}" for v in report["verdicts"]]
+    lines += [
+        f"{'+' if v['kind'] == 'good' else '-' if v['kind'] == 'bad' else ' '} {v['text']}" for v in report["verdicts"]
+    ]
     return "\n".join(lines)

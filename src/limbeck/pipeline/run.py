@@ -22,9 +22,9 @@ from limbeck.pipeline.measure import measure
 from limbeck.pipeline.report import summary_text, write_run_report, write_seeds_report
 from limbeck.pipeline.resolve import resolve
 from limbeck.pipeline.search import search, student_network
-from limbeck.pipeline.train import train_plain, train_student, train_teacher
+from limbeck.pipeline.train import train_student, train_teacher
 from limbeck.recipe import Recipe
-from limbeck.train import barrier, start_distributed
+from limbeck.train import World, join_world
 
 __all__ = ["run_recipe", "run_seeds"]
 
@@ -32,7 +32,12 @@ ORDER = ("train", "search", "distill", "calibrate", "export", "measure")
 
 
 def run_recipe(
-    recipe: Recipe, path: Path, *, until: str | None = None, home: Path | None = None, siblings: tuple[RunFolder, ...] = ()
+    recipe: Recipe,
+    path: Path,
+    *,
+    until: str | None = None,
+    home: Path | None = None,
+    siblings: tuple[RunFolder, ...] = (),
 ) -> dict[str, Any]:
     """Run a recipe in a folder, up to the stage `until` (default: all, and the report).
 
@@ -44,7 +49,7 @@ def run_recipe(
         GateFailed: a parity gate refused an export that the recipe asked for (after the report is written).
         Stopped: SIGTERM came; what was done is kept.
     """
-    start_distributed()
+    world, _ = join_world(recipe.train.device)
     folder = RunFolder(path, home=home, siblings=siblings)
     context = Context(recipe, folder)
     with folder.lock() if context.is_writer else contextlib.nullcontext():
@@ -52,7 +57,7 @@ def run_recipe(
         resolve(context)
         if context.is_writer:
             write_json(folder.path / "recipe.json", recipe.resolved())
-        records = _stages(context, ORDER.index(until) if until else len(ORDER))
+        records = _stages(context, world, ORDER.index(until) if until else len(ORDER))
         if until is not None:
             return {"run": recipe.name, "stages": {name: record.result for name, record in records.items()}}
         report: dict[str, Any] = {}
@@ -60,14 +65,14 @@ def run_recipe(
             report = write_run_report(context, records, started=started, command=" ".join(["limbeck", *sys.argv[1:]]))
             say(summary_text(report))
             say(f"report: {folder.path / 'report.html'}")
-        barrier()
+        world.wait()
     refused = [gate["text"] for gate in report.get("parity", ()) if not gate["passed"] and gate["required"]]
     if refused:
         raise GateFailed(f"{folder.path}: {'; '.join(refused)}")
     return report
 
 
-def _stages(context: Context, last: int) -> dict[str, StageRecord]:
+def _stages(context: Context, world: World, last: int) -> dict[str, StageRecord]:
     recipe = context.recipe
     records: dict[str, StageRecord] = {}
     models: dict[str, str] = {}  # name in the report -> stage that holds it
@@ -75,7 +80,7 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
     def keep(name: str, stage: str, record: StageRecord) -> None:
         records[stage] = record
         models[name] = stage
-        barrier()
+        world.wait()
 
     def upstream(*stages: str) -> dict[str, str]:
         return {f"after {stage}": records[stage].fingerprint for stage in stages if stage in records}
@@ -88,7 +93,7 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
             return records
         if context.is_writer:
             records["search"] = _told("search", search, context)
-        barrier()
+        world.wait()
     elif context.is_writer:
         with contextlib.ExitStack() as stack:
             scratch = stack.enter_context(_scratch(context))
@@ -97,11 +102,12 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
     if recipe.search is not None and last < ORDER.index("distill"):
         return records
     after = upstream("search")
-    if recipe.distill is None:
-        record = _told("train the student", train_student, context, stage="train/student", upstream=after, name="student")
-        keep("student", "train/student", record)
-    elif recipe.baselines.plain:
-        keep("plain", "train/plain", _told("train the same student without distillation", train_plain, context, upstream=after))
+    name = "student" if recipe.distill is None else "plain"
+    if recipe.distill is None or recipe.baselines.plain:
+        say(f"== train the {'student' if recipe.distill is None else 'same student without distillation'}")
+        stage = f"train/{name}"
+        record = train_student(context, lambda: student_network(context), stage=stage, upstream=after, name=name)
+        keep(name, stage, record)
     if recipe.distill is not None:
         if last < ORDER.index("distill"):
             return records
@@ -117,7 +123,7 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
 
     if not context.is_writer:
         return records
-    trained = {k: v for k, v in upstream(*records).items()}
+    trained = upstream(*records)
     for verb, work in (("calibrate", calibrate), ("export", export), ("measure", measure)):
         if last < ORDER.index(verb):
             break
@@ -149,6 +155,8 @@ def run_seeds(recipe: Recipe, path: Path, seeds: list[int]) -> dict[str, Any]:
     for seed in seeds:
         say(f"==== seed {seed}")
         folder = path / f"seed-{seed}"
-        reports.append(run_recipe(recipe.model_copy(update={"seed": seed}), folder, home=path.parent, siblings=tuple(done)))
+        reports.append(
+            run_recipe(recipe.model_copy(update={"seed": seed}), folder, home=path.parent, siblings=tuple(done))
+        )
         done.append(RunFolder(folder))
     return write_seeds_report(path, seeds, reports)

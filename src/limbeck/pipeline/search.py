@@ -15,19 +15,18 @@ from limbeck.console import say, set_quiet
 from limbeck.errors import InputError
 from limbeck.files import fingerprint
 from limbeck.models import Network, Table, build, inherit_weights
-from limbeck.parts import find_part
 from limbeck.pipeline.budget import ceilings_of, time_networks
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import RunFolder, StageRecord
 from limbeck.pipeline.train import load_given, train_objective, weights_key
 from limbeck.recipe import Recipe, Train
-from limbeck.search import SPACES, CandidateCost, Space, run_study
+from limbeck.search import CandidateCost, Space, open_space, run_study
 from limbeck.types import Evaluation
 
-__all__ = ["open_space", "search", "seed_network", "student_network"]
+__all__ = ["search", "seed_network", "space_of", "student_network"]
 
 
-def open_space(context: Context) -> Space:
+def space_of(context: Context) -> Space:
     """The recipe's search space, for this data.
 
     Raises:
@@ -35,31 +34,34 @@ def open_space(context: Context) -> Space:
     """
     section, student = context.recipe.search, context.recipe.student
     assert section is not None
-    make = find_part("space", section.space, SPACES, where="search.space")
     reference = context.create(student, where="student")
-    try:
-        return make(
-            reference=reference.table if reference.table is not None else student.model,
-            num_classes=context.num_classes,
-            picture_size=context.splits.image_size,
-            **section.options,
-        )
-    except TypeError as error:
-        raise InputError(f"search.options: {error}") from error
+    return open_space(
+        section.space,
+        reference=reference.table if reference.table is not None else student.model,
+        num_classes=context.num_classes,
+        picture_size=context.splits.image_size,
+        small_images=student.small_images,
+        **section.options,
+    )
 
 
 def search(context: Context) -> StageRecord:
     """Search the student's architecture under the budget; the result holds the study and the best `architecture`."""
     section = context.recipe.search
     assert section is not None
-    inputs = context.inputs("data", "augment", "student", "train", "budget", "search", seed=section.seed, task=context.recipe.task)
-    for schedule_only in ("workers", "storage"):  # how many processes train, and where the ledger lies, changes no result
+    inputs = context.inputs(
+        "data", "augment", "student", "train", "budget", "search", seed=section.seed, task=context.recipe.task
+    )
+    for schedule_only in (
+        "workers",
+        "storage",
+    ):  # how many processes train, and where the ledger lies, changes no result
         inputs["search"].pop(schedule_only)
     if section.seed_weights:
         inputs["seed_weights"] = weights_key(section.seed_weights)
 
     def work(folder: Path) -> dict[str, Any]:
-        space = open_space(context)
+        space = space_of(context)
         reference = build(space.build(dict(space.reference)))
         anchor = time_networks(context, [reference], folder / "probes")[0]
         if isinstance(anchor, Exception):
@@ -93,7 +95,10 @@ def search(context: Context) -> StageRecord:
                 workers=section.workers,
                 storage=section.storage,
                 higher_is_better=context.task.higher_is_better,
-                identity={"inputs": fingerprint({k: v for k, v in inputs.items() if k != "search"}), "proxy": inputs["search"]["proxy"]},
+                identity={
+                    "inputs": fingerprint({k: v for k, v in inputs.items() if k != "search"}),
+                    "proxy": inputs["search"]["proxy"],
+                },
                 on_event=_tell(section.trials),
             )
         finally:
@@ -165,12 +170,14 @@ class ProxyEvaluation:
         context, started = self._open(), time.perf_counter()
         section = context.recipe.search
         assert section is not None
-        table = open_space(context).build(point)
+        table = space_of(context).build(point)
         torch.manual_seed(seed)
         network = build(table)
         if self.seed is not None:
             inherit_weights(self.seed, network)
-        pictures = context.splits.train if section.proxy.limit is None else context.splits.train.limited(section.proxy.limit)
+        pictures = (
+            context.splits.train if section.proxy.limit is None else context.splits.train.limited(section.proxy.limit)
+        )
         train = _proxy_settings(context.recipe.train, section.proxy, workers=section.workers)
         folder = Path(self.folder) / "stages" / "search" / "candidates" / fingerprint([point, seed])
         evaluate = context.evaluator(train.device)
@@ -204,12 +211,16 @@ def _proxy_settings(train: Train, proxy: Any, *, workers: int) -> Train:
 def _cost(timed: dict[str, Any], anchor_ms: float) -> CandidateCost:
     """Latency through the ratio to the interleaved reference: what a device that drifts moves least."""
     latency = timed["ratio"] * anchor_ms
-    return CandidateCost(latency_ms=latency, size_bytes=timed["size_bytes"], metrics={"raw_ms": timed["latency_ms"], "ratio": timed["ratio"]})
+    return CandidateCost(
+        latency_ms=latency,
+        size_bytes=timed["size_bytes"],
+        metrics={"raw_ms": timed["latency_ms"], "ratio": timed["ratio"]},
+    )
 
 
 def _reference_row(trials: list[dict[str, Any]]) -> dict[str, Any]:
     first = trials[0]  # a study tries the reference first
-    return {"accuracy": first["accuracy"], "latency_ms": first["latency_ms"]}
+    return {key: first[key] for key in ("number", "accuracy", "latency_ms")}
 
 
 def _tell(trials: int) -> Any:
@@ -224,5 +235,3 @@ def _tell(trials: int) -> Any:
             say("search: the space holds no further candidate within the ceilings")
 
     return on_event
-
-

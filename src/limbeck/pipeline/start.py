@@ -56,9 +56,13 @@ def open_recipe(given: str, changes: dict[str, Any] | None = None) -> tuple[Reci
     if path.suffix in (".toml", ".json") or path.is_file():
         recipe = read_recipe(path, changes=changes)
     elif given in list_recipes():
-        recipe = parse_recipe(tomllib.loads(recipe_text(given)), where=given, changes=changes, default_name=given.replace("/", "-"))
+        recipe = parse_recipe(
+            tomllib.loads(recipe_text(given)), where=given, changes=changes, default_name=given.replace("/", "-")
+        )
     elif path.is_dir():
-        raise InputError(f"{given}: a folder, but not of a run (no recipe.json); `limbeck run {given}` or `limbeck new {given}` makes a recipe for pictures in it")
+        raise InputError(
+            f"{given}: a folder, but not of a run (no recipe.json); `limbeck new {given}` makes a recipe for the pictures in it"
+        )
     else:
         raise unknown_name("recipe", given, list_recipes(), where="recipe")
     return recipe, Path("runs") / recipe.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,16 @@ from limbeck.pipeline.folder import StageRecord
 from limbeck.recipe import Train
 from limbeck.train import Supervised, find_batch_size, fit
 
-__all__ = ["finish", "load_given", "train_plain", "train_student", "train_teacher", "train_objective", "train_to_end", "weights_key", "with_batch_size"]
+__all__ = [
+    "finish",
+    "load_given",
+    "train_objective",
+    "train_student",
+    "train_teacher",
+    "train_to_end",
+    "weights_key",
+    "with_batch_size",
+]
 
 SHARED_TEACHERS = ".teachers"  # beside the run folders: one trained teacher serves every run that asks for the same
 
@@ -25,7 +35,9 @@ def train_teacher(context: Context) -> StageRecord:
     """Train the recipe's teacher, take its given weights, or reuse one that was trained for the same data and settings."""
     teacher = context.recipe.teacher
     assert teacher is not None
-    inputs = context.inputs("data", "augment", "teacher", seed=teacher.seed, task=context.recipe.task, weights=weights_key(teacher.weights))
+    inputs = context.inputs(
+        "data", "augment", "teacher", seed=teacher.seed, task=context.recipe.task, weights=weights_key(teacher.weights)
+    )
     shared = context.folder.home / SHARED_TEACHERS / fingerprint(inputs)
 
     def work(folder: Path) -> dict[str, Any]:
@@ -65,19 +77,19 @@ def load_given(path: str, context: Context, *, where: str, same_classes: bool = 
     return network
 
 
-def train_student(context: Context, network: Network, *, stage: str, upstream: dict[str, Any], name: str) -> StageRecord:
-    """Train a network with the recipe's `[train]` and no teacher."""
-    inputs = context.inputs("data", "augment", "train", task=context.recipe.task, **upstream)
+def train_student(
+    context: Context, make: Callable[[], Network], *, stage: str, upstream: dict[str, Any], name: str
+) -> StageRecord:
+    """Train the student that `make` builds with the recipe's `[train]` and no teacher.
+
+    As `train/plain` it is the honest baseline: the same student, the same budget of training, no distillation.
+    """
+    inputs = context.inputs("data", "augment", "student", "train", task=context.recipe.task, **upstream)
 
     def work(folder: Path) -> dict[str, Any]:
-        return train_to_end(context, network, context.recipe.train, folder, seed=context.recipe.seed, name=name)
+        return train_to_end(context, make(), context.recipe.train, folder, seed=context.recipe.seed, name=name)
 
     return context.folder.do(stage, inputs, work, write=context.is_writer)
-
-
-def train_plain(context: Context, network: Network, *, upstream: dict[str, Any]) -> StageRecord:
-    """The honest baseline: the same student, the same budget of training, no distillation."""
-    return train_student(context, network, stage="train/plain", upstream=upstream, name="plain")
 
 
 def with_batch_size(context: Context, train: Train, objective: Any) -> Train:
@@ -91,7 +103,9 @@ def with_batch_size(context: Context, train: Train, objective: Any) -> Train:
     return train.model_copy(update={"batch_size": size})
 
 
-def finish(context: Context, network: Network, folder: Path, result: dict[str, Any], device: str = "auto") -> dict[str, Any]:
+def finish(
+    context: Context, network: Network, folder: Path, result: dict[str, Any], device: str = "auto"
+) -> dict[str, Any]:
     """Leave a trained network in its stage: weights, raw outputs on validation and test, and its counts."""
     if context.is_writer:
         save_network(network, folder)
@@ -99,7 +113,9 @@ def finish(context: Context, network: Network, folder: Path, result: dict[str, A
     return {**result, "params": network.params(), "macs": network.macs(), "input_size": list(network.input_size)}
 
 
-def train_to_end(context: Context, network: Network, train: Train, folder: Path, *, seed: int, name: str) -> dict[str, Any]:
+def train_to_end(
+    context: Context, network: Network, train: Train, folder: Path, *, seed: int, name: str
+) -> dict[str, Any]:
     """Train one network on its own and leave it in `folder`, with its raw outputs on validation and test."""
     report = train_objective(context, network, train, folder / "fit", seed=seed, name=name)
     return finish(context, network, folder, {"origin": "trained", "fit": report}, train.device)

@@ -40,7 +40,7 @@ def evaluate_model(model: str, data: str, *, target: str = "onnxruntime") -> dic
     with bar("evaluate", len(pictures), unit="picture") as progress:
         for start in range(0, len(pictures), 32):
             batch = np.stack([pictures.picture(i) for i in range(start, min(start + 32, len(pictures)))])
-            rows.append(device.run(artifact, deployed.prepare(batch)))
+            rows.append(deployed.finish(device.run(artifact, deployed.prepare(batch))))
             progress.advance(len(batch))
     probabilities = np.concatenate(rows).astype(np.float64)
     task = Classification(len(deployed.class_names))
@@ -63,8 +63,8 @@ def match_classes(names: tuple[str, ...], deployed: DeployedModel, *, where: str
     known = {name: index for index, name in enumerate(deployed.class_names)}
     missing = [name for name in names if name not in known]
     if missing:
-        shown = ", ".join(missing[:5])
-        raise InputError(f"{where}: the model does not know the class {shown} (it knows {', '.join(list(known)[:10])}{' ...' if len(known) > 10 else ''})")
+        knows = ", ".join([*known][:10]) + (" ..." if len(known) > 10 else "")
+        raise InputError(f"{where}: the model does not know the class {', '.join(missing[:5])} (it knows {knows})")
     return np.array([known[name] for name in names])
 
 
@@ -90,4 +90,9 @@ def measure_anything(thing: str, *, target: str, runs: int, size: int) -> dict[s
     with tempfile.TemporaryDirectory() as scratch:
         artifact = export_probe(network, Path(scratch) / "probe.onnx", sample_size=(size, size))
         (measurement,) = measure_artifacts(device, [artifact], warmup=30, runs=runs)
-    return {**measurement.as_json(), "artifact": f"{thing} at {size} x {size}, random weights", "params": network.params(), "macs": network.macs()}
+    return {
+        **measurement.as_json(),
+        "artifact": f"{thing} at {size} x {size}, random weights",
+        "params": network.params(),
+        "macs": network.macs(),
+    }

@@ -1,0 +1,95 @@
+"""Every name and file of a recipe checked before any work: what is wrong is said in seconds, not after hours."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from limbeck.console import warn
+from limbeck.data import Loader
+from limbeck.errors import InputError
+from limbeck.export import EXPORTERS
+from limbeck.measure import open_device
+from limbeck.parts import find_part
+from limbeck.pipeline.context import Context
+from limbeck.pipeline.distill import build_graph, check_graph
+from limbeck.pipeline.search import space_of
+from limbeck.pipeline.train import load_given
+from limbeck.search import SAMPLERS
+from limbeck.tasks import TASKS
+from limbeck.types import Batch
+
+__all__ = ["resolve"]
+
+CHECKPOINT_COPIES = 6  # weights, optimizer state, averages, and the copy being written
+
+
+def resolve(context: Context) -> None:
+    """Check a run before its first stage; the data is read, every part is found, the graph is probed.
+
+    Raises:
+        InputError: the first thing that would stop the run later.
+    """
+    recipe = context.recipe
+    find_part("task", recipe.task, TASKS, where="task")
+    find_part("exporter", recipe.export.exporter, EXPORTERS, where="export.exporter")
+    for number, target in enumerate((recipe.budget.target, *recipe.measure.targets)):
+        where = "budget.target" if number == 0 else f"measure.targets[{number - 1}]"
+        try:
+            open_device(target).describe()
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+    _check_weights(context)
+    _check_search(context)
+    check_graph(recipe)
+    for line in context.splits.report.get("warnings", []):
+        if context.is_writer:
+            warn(line)
+    student = context.create(recipe.student, where="student")
+    networks: list[Any] = [student]
+    if recipe.teacher is not None and recipe.teacher.weights is None:
+        networks.append(context.create(recipe.teacher, where="teacher"))
+    elif recipe.teacher is not None:
+        networks.append(load_given(recipe.teacher.weights, context, where="teacher.weights"))
+    if recipe.search is not None:
+        space_of(context)
+    if recipe.distill is not None:
+        build_graph(context, student, networks[1] if len(networks) > 1 else None, example=probe_batch(context))
+    _check_disk(context, sum(network.params() for network in networks))
+
+
+def probe_batch(context: Context) -> Batch:
+    """Two training pictures, unchanged."""
+    batches = Loader(context.splits.train, batch_size=2, augment=None, seed=0, shuffle=False)
+    return next(iter(batches.epoch(0)))
+
+
+def _check_weights(context: Context) -> None:
+    recipe = context.recipe
+    given = {"teacher.weights": recipe.teacher.weights if recipe.teacher else None}
+    if recipe.search is not None:
+        given["search.seed_weights"] = recipe.search.seed_weights
+    for where, path in given.items():
+        if path is not None and not Path(path).exists():
+            raise InputError(f"{where}: {path}: no such file or folder")
+
+
+def _check_search(context: Context) -> None:
+    recipe = context.recipe
+    if recipe.search is not None:
+        find_part("sampler", recipe.search.sampler, SAMPLERS, where="search.sampler")
+        if recipe.data.validation == 0:
+            raise InputError(
+                "search: needs a validation split to score candidates on; set data.validation above 0, or leave [search] out"
+            )
+
+
+def _check_disk(context: Context, params: int) -> None:
+    needed = params * 4 * CHECKPOINT_COPIES + 50_000_000
+    context.folder.path.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(context.folder.path).free
+    if free < needed:
+        raise InputError(
+            f"{context.folder.path}: {free / 1e6:.0f} MB free, the run needs about {needed / 1e6:.0f} MB; choose another --out"
+        )

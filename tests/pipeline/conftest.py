@@ -1,0 +1,53 @@
+"""One small run of the whole pipeline, made once and looked at by many tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from limbeck.pipeline.run import run_recipe
+from limbeck.recipe import Recipe, parse_recipe
+
+FAKE = "limbeck.testing:FakeDevice,base_ms=0.1,ms_per_million_macs=0.2"
+
+
+def small_tree(**changes: object) -> dict:
+    """A recipe that takes seconds: few digits, small networks, one or two epochs, a device with known latencies."""
+    tree: dict = {
+        "name": "small",
+        "data": {"name": "digits", "image_size": 16, "limit": 200, "validation": 0.2},
+        "augment": {"flip": False},
+        "teacher": {"model": "mobilenet_v2", "width_multiplier": 0.25, "train": {"epochs": 1, "threads": 1}},
+        "student": {"model": "mobilenet_v3_small", "width_multiplier": 0.35},
+        "train": {"epochs": 1, "threads": 1},
+        "budget": {"target": FAKE, "max_latency_ms": 2.0},
+        "search": {"trials": 2, "batch": 2, "proxy": {"epochs": 1}},
+        "distill": {"method": "nkd"},
+        "export": {"calibration_pictures": 32, "max_int8_drop": 1.0},
+    }
+    for dotted, value in changes.items():
+        keys = dotted.split("__")
+        place = tree
+        for key in keys[:-1]:
+            place = place.setdefault(key, {})
+        if value is None:
+            place.pop(keys[-1], None)
+        else:
+            place[keys[-1]] = value
+    return tree
+
+
+def small_recipe(**changes: object) -> Recipe:
+    """`small_tree`, checked; `section__field=value` changes a field, None removes it."""
+    return parse_recipe(small_tree(**changes), where="test")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of one finished run."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    run_recipe(small_recipe(), folder)
+    return folder

@@ -1,0 +1,211 @@
+"""The chain of stages on a small run: what it leaves, what it redoes, and when it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import limbeck
+from limbeck.errors import GateFailed, InputError
+from limbeck.files import file_sha256
+from limbeck.pipeline.run import run_recipe, run_seeds
+
+from .conftest import FAKE, small_recipe
+
+
+def read(folder: Path) -> dict:
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_a_run_leaves_what_other_tools_rely_on(finished_run: Path) -> None:
+    report = read(finished_run)
+    assert report["schema"] == 1
+    assert report["task"] == "classification"
+    by_name = {model["name"]: model for model in report["models"]}
+    assert {"teacher", "plain", "student", "student_int8"} <= set(by_name)
+    for model in by_name.values():
+        assert 0 <= model["top1"] <= 1
+        assert 0 <= model["ece"] <= 1
+        assert model["primary"] == {"name": "top1", "value": model["top1"], "higher_is_better": True}
+        assert model["params"] > 0
+        assert model["macs"] > 0
+        assert model["size_bytes"] == (finished_run / model["artifact"]).stat().st_size
+        assert set(model["latency_ms"]) >= {"median", "p90", "iqr", "n"}
+        assert model["measurements"][0]["precision"] == ("int8" if model["name"].endswith("int8") else "fp32")
+    assert (finished_run / "export" / "model.onnx").exists()
+    assert (finished_run / "report.html").read_text().startswith("<!doctype html>")
+    assert report["provenance"]["seed"] == 0
+    assert all(gate["passed"] for gate in report["parity"])
+
+
+def test_latency_comes_from_the_device(finished_run: Path) -> None:
+    student = next(model for model in read(finished_run)["models"] if model["name"] == "student")
+    assert student["latency_ms"]["median"] == pytest.approx(0.1 + 0.2 * student["macs"] / 1e6)
+    assert student["measurements"][0]["runtime"] == "fake"
+
+
+def test_the_searched_architecture_is_the_one_that_is_trained(finished_run: Path) -> None:
+    search = json.loads((finished_run / "stages" / "search" / "report.json").read_text())["result"]
+    best = search["study"]["best"]
+    student = next(model for model in read(finished_run)["models"] if model["name"] == "student")
+    plain = next(model for model in read(finished_run)["models"] if model["name"] == "plain")
+    assert best["params"] == student["params"] == plain["params"]
+    states = {trial["state"] for trial in search["study"]["trials"] if trial["slot"] is not None}
+    assert states <= {"complete", "pruned"}
+
+
+def test_the_export_says_what_the_network_said(finished_run: Path) -> None:
+    from limbeck.data import open_data
+
+    splits = open_data("digits", image_size=16, limit=200, validation=0.2)
+    predicted = limbeck.load(finished_run).predict([splits.test.picture(i) for i in range(50)])
+    record = json.loads((finished_run / "stages" / "calibrate" / "report.json").read_text())["result"]["models"]["student"]
+    logits = np.load(finished_run / "stages" / "distill" / "student" / "predictions.npz")["test"][:50].astype(np.float64)
+    scaled = np.exp(logits / record["temperature"])
+    np.testing.assert_allclose(predicted.probabilities, scaled / scaled.sum(1, keepdims=True), atol=1e-5)
+
+
+def test_a_finished_run_is_not_redone(finished_run: Path) -> None:
+    weights = finished_run / "stages" / "distill" / "student" / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    run_recipe(small_recipe(), finished_run)
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_only_what_a_change_reaches_is_redone(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run, folder)
+    teacher = file_sha256(folder / "stages" / "train" / "teacher" / "report.json")
+    plain = file_sha256(folder / "stages" / "train" / "plain" / "report.json")
+    run_recipe(small_recipe(distill__options={"gamma": 1.0}), folder)
+    told = capsys.readouterr().err
+    assert "distill/student: redone, because distill.options" in told
+    assert "train/plain: redone" not in told
+    assert file_sha256(folder / "stages" / "train" / "teacher" / "report.json") == teacher
+    assert file_sha256(folder / "stages" / "train" / "plain" / "report.json") == plain
+
+
+def test_until_stops_after_its_stage(tmp_path: Path) -> None:
+    found = run_recipe(small_recipe(search=None, budget__max_latency_ms=None), tmp_path / "run", until="train")
+    assert set(found["stages"]) == {"train/teacher", "train/plain"}
+    assert not (tmp_path / "run" / "stages" / "calibrate").exists()
+
+
+def test_a_student_alone_needs_no_teacher_and_no_search(tmp_path: Path) -> None:
+    recipe = small_recipe(search=None, distill=None, teacher=None, export__int8="off")
+    report = run_recipe(recipe, tmp_path / "run")
+    assert [model["name"] for model in report["models"]] == ["student"]
+
+
+@pytest.mark.parametrize("method", ["kd", "uskd", "dml"])
+def test_every_shape_of_method_runs_from_a_recipe(tmp_path: Path, method: str) -> None:
+    recipe = small_recipe(search=None, distill__method=method, baselines={"plain": False}, export__int8="off")
+    report = run_recipe(recipe, tmp_path / "run")
+    names = [model["name"] for model in report["models"]]
+    assert names == (["student"] if method == "uskd" else ["teacher", "student"])
+
+
+def test_terms_by_hand_are_the_method(tmp_path: Path) -> None:
+    """`kd` written as terms trains to the same weights as the method of that name."""
+    terms = [
+        {"loss": "task", "weight": 0.1},
+        {"loss": "kd", "weight": 0.9, "options": {"temperature": 4.0}},
+    ]
+    common = {"search": None, "baselines": {"plain": False}, "export__int8": "off"}
+    run_recipe(small_recipe(distill__method="kd", **common), tmp_path / "a")
+    run_recipe(small_recipe(distill={"terms": terms}, **common), tmp_path / "b")
+    weights = "stages/distill/student/model.safetensors"
+    assert file_sha256(tmp_path / "a" / weights) == file_sha256(tmp_path / "b" / weights)
+
+
+def test_seeds_share_teacher_and_search_and_are_tested_in_pairs(tmp_path: Path) -> None:
+    report = run_seeds(small_recipe(export__int8="off"), tmp_path / "run", [0, 1])
+    student = next(model for model in report["models"] if model["name"] == "student")
+    assert student["seeds"]["metrics"]["top1"]["values"] == [
+        next(m["top1"] for m in read(tmp_path / "run" / f"seed-{seed}")["models"] if m["name"] == "student") for seed in (0, 1)
+    ]
+    assert student["seeds"]["paired"]["n"] == 2
+    teachers = [file_sha256(tmp_path / "run" / f"seed-{s}" / "stages" / "train" / "teacher" / "model.safetensors") for s in (0, 1)]
+    students = [file_sha256(tmp_path / "run" / f"seed-{s}" / "stages" / "distill" / "student" / "model.safetensors") for s in (0, 1)]
+    searches = [(tmp_path / "run" / f"seed-{s}" / "stages" / "search" / "report.json").read_text() for s in (0, 1)]
+    assert teachers[0] == teachers[1]
+    assert searches[0] == searches[1]
+    assert students[0] != students[1]
+
+
+def test_without_validation_the_last_epoch_is_kept_and_no_temperature_is_fitted(tmp_path: Path) -> None:
+    recipe = small_recipe(search=None, data__validation=0, baselines={"plain": False}, export__int8="off")
+    report = run_recipe(recipe, tmp_path / "run")
+    student = next(model for model in report["models"] if model["name"] == "student")
+    assert student["fit"]["selected"] == "last"
+    assert student["reliability"]["after"] is None
+    assert "validation" in student["reliability"]["reason"]
+
+
+def test_unlabelled_pictures_join_distillation(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for number in range(12):
+        Image.fromarray(draw.integers(0, 255, (8, 8), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+    common = {"search": None, "baselines": {"plain": False}, "export__int8": "off", "distill__method": "kd"}
+    run_recipe(small_recipe(**common), tmp_path / "runs" / "without")
+    run_recipe(small_recipe(data__unlabelled=str(tmp_path), **common), tmp_path / "runs" / "with")
+    stages = [tmp_path / "runs" / name / "stages" for name in ("without", "with")]
+    steps = [json.loads((s / "distill/student/report.json").read_text())["result"]["fit"] for s in stages]
+    assert steps[0]["history"][-1]["step"] <= steps[1]["history"][-1]["step"]
+    assert file_sha256(stages[0] / "distill/student/model.safetensors") != file_sha256(stages[1] / "distill/student/model.safetensors")
+
+
+def test_a_required_int8_that_fails_ends_in_exit_3_after_the_report(tmp_path: Path) -> None:
+    recipe = small_recipe(search=None, baselines={"plain": False}, export={"int8": "require", "calibration_pictures": 8, "max_int8_drop": 0.0})
+    path = tmp_path / "run"
+    try:
+        run_recipe(recipe, path)
+    except GateFailed as error:
+        assert error.exit_code == 3
+        assert "int8" in str(error)
+    report = read(path)
+    int8 = next(gate for gate in report["parity"] if gate["model"] == "student_int8")
+    assert int8["required"]
+    assert int8["passed"] == (int8["figure"] <= 0)
+    assert (path / "export" / "model_int8.onnx").exists() == int8["passed"]
+
+
+def test_a_broken_fp32_export_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exporter that forgets the temperature gives other probabilities: the tensor gate must refuse it."""
+    import limbeck.export as export
+
+    whole = export.export_onnx
+
+    def forgetful(network, path, *, temperature, **options):
+        return whole(network, path, temperature=3.0 * temperature, **options)
+
+    monkeypatch.setitem(export.EXPORTERS, "onnx", forgetful)
+    recipe = small_recipe(search=None, baselines={"plain": False}, export__int8="off")
+    with pytest.raises(GateFailed, match="tensors FAILED"):
+        run_recipe(recipe, tmp_path / "run")
+    assert not all(gate["passed"] for gate in read(tmp_path / "run")["parity"])
+
+
+def test_a_budget_that_nothing_meets_is_told_before_training(tmp_path: Path) -> None:
+    recipe = small_recipe(search=None, teacher=None, distill=None, budget={"target": FAKE, "max_latency_ms": 0.05})
+    with pytest.raises(InputError, match=r"latency_ms .* > max_latency_ms 0\.05"):
+        run_recipe(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "stages" / "train").exists()
+
+
+def test_a_search_whose_budget_nothing_meets_says_the_fastest(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none of .* candidates is within the budget"):
+        run_recipe(small_recipe(teacher=None, distill=None, budget__max_latency_ms=0.101), tmp_path / "run")
+
+
+def test_two_commands_cannot_work_in_one_folder(tmp_path: Path) -> None:
+    from limbeck.pipeline.folder import RunFolder
+
+    with RunFolder(tmp_path / "run").lock(), pytest.raises(InputError, match="another limbeck"):
+        run_recipe(small_recipe(), tmp_path / "run")
