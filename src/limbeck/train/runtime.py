@@ -171,13 +171,15 @@ def seed_step(seed: int, step: int, rank: int, device: torch.device) -> None:
 def keep_random_state(device: torch.device) -> Iterator[None]:
     """Give the caller its random states back: what follows is the same after a whole or a resumed training."""
     numbers = random.getstate(), np.random.get_state()
-    own = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(own, device_type=device.type if own else "cuda"):
+    metal = torch.mps.get_rng_state() if device.type == "mps" else None  # its one state is not fork_rng's to keep
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         try:
             yield
         finally:
             random.setstate(numbers[0])
             np.random.set_state(numbers[1])
+            if metal is not None:
+                torch.mps.set_rng_state(metal)
 
 
 @contextmanager
