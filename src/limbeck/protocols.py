@@ -43,7 +43,11 @@ class Batches(Protocol):
 
 
 class Objective(Protocol):
-    """What the training loop minimises (an `nn.Module`). The loop knows nothing else of losses, teachers or students."""
+    """What the training loop minimises (an `nn.Module`). The loop knows nothing else of losses, teachers or students.
+
+    An objective may also have `after_backward()`, called before gradients are clipped (a graph rests a learner there). Its
+    `state_dict` must have its final keys before training starts; a frozen teacher may leave itself out.
+    """
 
     def __call__(self, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
         """`progress` is a 0-d tensor, the share of training done in [0, 1). Returns `loss` and every term by name."""

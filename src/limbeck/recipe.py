@@ -114,7 +114,7 @@ class Model(Section):
     pretrained: bool | str = Field(False, description="true, timm:NAME, torchvision:NAME or a path")
     width_multiplier: float = Field(1.0, gt=0)
     input_size: int | tuple[int, int] | None = Field(
-        None, description="the network's own resolution; None = the pictures'"
+        None, description="the network's own resolution; None = the pictures', or a pretrained library network's own"
     )
     small_images: bool | None = Field(
         None, description="stem without stride for pictures of about 32 pixels; None = by input size"
@@ -157,7 +157,7 @@ class Search(Section):
 
     space: str = Field("mobilenet_blocks", description="or package.module:name")
     options: dict[str, Any] = Field(default_factory=dict, description="of the space, such as input_sizes or widths")
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: str = Field("tpe", description="tpe, random, or package.module:function of a seed")
     trials: int = Field(16, ge=1, description="candidates that are scored or rejected after timing")
     batch: int = Field(4, ge=1, description="candidates timed together, before they are trained")
     workers: int = Field(1, ge=1, description="training processes under the one driver")
@@ -200,7 +200,9 @@ class Calibrate(Section):
 class Export(Section):
     """`[export]`: the files that are handed over."""
 
-    exporter: str = Field("onnx", description="or package.module:name, with the keywords of `limbeck.export.export_onnx`")
+    exporter: str = Field(
+        "onnx", description="or package.module:name, with the keywords of `limbeck.export.export_onnx`"
+    )
     preprocess: Literal["uint8", "float32"] = Field(
         "uint8", description="uint8: picture in, normalisation in the graph"
     )

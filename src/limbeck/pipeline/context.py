@@ -102,10 +102,36 @@ class Context:
         return create_for(model, num_classes=self.num_classes, picture_size=self.splits.image_size, where=where)
 
     def loader(
-        self, train: Train, *, seed: int, pictures: PictureSet | None = None, unlabelled: bool = False
+        self,
+        train: Train,
+        *,
+        seed: int,
+        pictures: PictureSet | None = None,
+        unlabelled: bool = False,
+        is_shared: bool = True,
     ) -> Loader:
-        """The training batches of one training run."""
-        return training_loader(self, train, seed=seed, pictures=pictures, unlabelled=unlabelled)
+        """The training batches of one training run.
+
+        Args:
+            train: how; its batch size must be a number.
+            seed: of order and augmentation.
+            pictures: default the run's training pictures.
+            unlabelled: whether the recipe's unlabelled pictures join.
+            is_shared: whether the processes of a distributed run share the batches; False = all are this process's own.
+        """
+        assert isinstance(train.batch_size, int)
+        augment = self.recipe.augment
+        return Loader(
+            pictures or self.splits.train,
+            batch_size=train.batch_size,
+            augment=Augment(**{name: getattr(augment, name) for name in type(augment).model_fields}),
+            seed=seed,
+            workers=self.recipe.data.workers,
+            sampling=self.recipe.data.sampling,
+            extra=self.splits.unlabelled if unlabelled else None,
+            rank=int(os.environ.get("RANK", "0")) if is_shared else 0,
+            world=int(os.environ.get("WORLD_SIZE", "1")) if is_shared else 1,
+        )
 
     def evaluator(self, device: str = "auto") -> Callable[[nn.Module], dict[str, float]] | None:
         """Figures on validation, by which trainings are selected; None where there is no validation split."""
@@ -155,9 +181,9 @@ def open_splits(data: Data, *, cache: Path | None = None) -> DataSplits:
 
 def create_for(model: Model, *, num_classes: int, picture_size: tuple[int, int], where: str) -> Network:
     """Build a recipe's network for so many classes and pictures of this size."""
-    size = model.input_size if model.input_size is not None else picture_size
-    if isinstance(size, int):
-        size = (size, size)
+    size = (model.input_size, model.input_size) if isinstance(model.input_size, int) else model.input_size
+    if size is None and not (model.pretrained and ":" in model.model):  # a pretrained library network keeps its own
+        size = picture_size
     try:
         return create_model(
             model.model,
@@ -171,26 +197,6 @@ def create_for(model: Model, *, num_classes: int, picture_size: tuple[int, int],
         )
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-
-
-def training_loader(
-    context: Context, train: Train, *, seed: int, pictures: PictureSet | None = None, unlabelled: bool = False
-) -> Loader:
-    """The batches of one training run, split over the ranks of a distributed one."""
-    recipe, splits = context.recipe, context.splits
-    augment = Augment(**{name: getattr(recipe.augment, name) for name in type(recipe.augment).model_fields})
-    assert isinstance(train.batch_size, int)
-    return Loader(
-        pictures or splits.train,
-        batch_size=train.batch_size,
-        augment=augment,
-        seed=seed,
-        workers=recipe.data.workers,
-        sampling=recipe.data.sampling,
-        extra=splits.unlabelled if unlabelled else None,
-        rank=int(os.environ.get("RANK", "0")),
-        world=int(os.environ.get("WORLD_SIZE", "1")),
-    )
 
 
 def evaluation_loader(pictures: PictureSet, *, workers: int = 0) -> Loader:

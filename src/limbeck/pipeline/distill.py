@@ -96,7 +96,7 @@ def distill(context: Context, upstream: dict[str, Any]) -> StageRecord:
         student = student_network(context)
         torch.manual_seed(recipe.seed + 1)  # exits, projectors and a peer: apart from the student's own start
         objective = build_graph(context, student, _teacher(context))
-        settings = with_batch_size(context, train, objective)
+        settings = with_batch_size(context, train, objective, folder)
         report = fit(
             objective,
             context.loader(settings, seed=recipe.seed, unlabelled=True),

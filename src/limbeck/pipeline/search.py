@@ -182,7 +182,17 @@ class ProxyEvaluation:
         folder = Path(self.folder) / "stages" / "search" / "candidates" / fingerprint([point, seed])
         evaluate = context.evaluator(train.device)
         assert evaluate is not None  # resolve refuses a search without a validation split
-        train_objective(context, network, train, folder, seed=seed, name="candidate", pictures=pictures, select=False)
+        train_objective(
+            context,
+            network,
+            train,
+            folder,
+            seed=seed,
+            name="candidate",
+            pictures=pictures,
+            select=False,
+            is_shared=False,
+        )
         figures = evaluate(network)
         shutil.rmtree(folder, ignore_errors=True)
         return Evaluation(

@@ -10,12 +10,12 @@ from typing import Any
 from limbeck.console import say
 from limbeck.data import PictureSet
 from limbeck.errors import InputError
-from limbeck.files import atomic_path, fingerprint
+from limbeck.files import atomic_path, fingerprint, read_json, write_json
 from limbeck.models import Network, load_network, save_network
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import StageRecord
 from limbeck.recipe import Train
-from limbeck.train import Supervised, find_batch_size, fit
+from limbeck.train import Supervised, find_batch_size, fit, join_world
 
 __all__ = [
     "finish",
@@ -92,15 +92,19 @@ def train_student(
     return context.folder.do(stage, inputs, work, write=context.is_writer)
 
 
-def with_batch_size(context: Context, train: Train, objective: Any) -> Train:
-    """Settle `batch_size = "auto"` to a number by trying real steps."""
+def with_batch_size(context: Context, train: Train, objective: Any, folder: Path, *, is_shared: bool = True) -> Train:
+    """Settle `batch_size = "auto"` by trying real steps, once: the number stays with the stage, so that a resume is exact."""
     if train.batch_size != "auto":
         return train
-    settings = context.settings(train)
-    sample = context.loader(train.model_copy(update={"batch_size": 2}), seed=0).epoch(0)
-    size = find_batch_size(objective, next(iter(sample)), settings, limit=len(context.splits.train))
-    say(f"batch size: {size} (found automatically)")
-    return train.model_copy(update={"batch_size": size})
+    kept = folder / "batch_size.json"
+    if not kept.exists() and context.is_writer:
+        sample = context.loader(train.model_copy(update={"batch_size": 2}), seed=0).epoch(0)
+        size = find_batch_size(objective, next(iter(sample)), context.settings(train), limit=len(context.splits.train))
+        say(f"batch size: {size} (found automatically)")
+        write_json(kept, size)
+    if is_shared:
+        join_world(train.device)[0].wait()
+    return train.model_copy(update={"batch_size": read_json(kept)})
 
 
 def finish(
@@ -131,6 +135,7 @@ def train_objective(
     name: str,
     pictures: PictureSet | None = None,
     select: bool = True,
+    is_shared: bool = True,
 ) -> dict[str, Any]:
     """Train a network with its supervised loss alone; afterwards it holds the selected weights.
 
@@ -143,13 +148,14 @@ def train_objective(
         name: for progress.
         pictures: default the run's training pictures.
         select: keep the best epoch on validation (the last one where there is none, or with False).
+        is_shared: whether all processes of a distributed run train it together; False = this one alone.
     """
     task = context.make_task(label_smoothing=train.label_smoothing)
     objective = Supervised(network, task.criterion)
-    train = with_batch_size(context, train, objective)
+    train = with_batch_size(context, train, objective, folder, is_shared=is_shared)
     report = fit(
         objective,
-        context.loader(train, seed=seed, pictures=pictures),
+        context.loader(train, seed=seed, pictures=pictures, is_shared=is_shared),
         context.settings(train),
         folder=folder,
         seed=seed,
@@ -157,6 +163,8 @@ def train_objective(
         primary=task.primary,
         higher_is_better=task.higher_is_better,
         name=name,
+        distributed=None if is_shared else False,
+        tensorboard=is_shared,
     )
     return report.as_json()
 
