@@ -1,7 +1,8 @@
-"""Files that are whole or absent: atomic writes, JSON, and fingerprints. No knowledge of what the files mean."""
+"""Files that are whole or absent: atomic writes, JSON, fingerprints, and a lock. No knowledge of what the files mean."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -12,7 +13,9 @@ from typing import Any
 
 from limbeck.errors import InputError
 
-__all__ = ["atomic_path", "file_sha256", "fingerprint", "read_json", "write_json", "write_text"]
+__all__ = ["atomic_path", "file_sha256", "fingerprint", "hold_lock", "read_json", "write_json", "write_text"]
+
+_HELD: set[Path] = set()  # record locks do not exclude a second holder in the same process
 
 
 @contextmanager
@@ -91,3 +94,43 @@ def file_sha256(path: str | Path) -> str:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
+
+
+@contextmanager
+def hold_lock(path: str | Path, *, busy: str) -> Iterator[None]:
+    """Hold a lock file for the block; the system lets it go when this process ends, however it ends.
+
+    A record lock, not `flock`: it does not pass to forked children, so no data-loading process can outlive its parent
+    with the lock in its hand.
+
+    Args:
+        path: of the lock file; its folder is made.
+        busy: what holds it otherwise, as a clause for the error: "another search is at work in this folder".
+
+    Raises:
+        InputError: it is held already, or cannot be written.
+    """
+    path = Path(path).resolve()
+    advice = "wait for it, stop it, or choose another folder"
+    if path in _HELD:
+        raise InputError(f"{path.parent}: {busy} in this process; {advice}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = open(path, "a+")  # noqa: SIM115 - it is closed below, after the lock is given back
+    except OSError as error:
+        raise InputError(f"{path.parent}: cannot write ({error.strerror or error}); choose another folder") from error
+    with handle:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            handle.seek(0)
+            raise InputError(f"{path.parent}: {busy} (process {handle.read().strip()}); {advice}") from error
+        _HELD.add(path)
+        try:
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
+            yield
+        finally:
+            _HELD.discard(path)
+            fcntl.lockf(handle, fcntl.LOCK_UN)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from small_run import small_recipe
 
 from limbeck.errors import InputError
 from limbeck.pipeline.run import run_recipe
-
-from .conftest import small_recipe
 
 
 @pytest.mark.parametrize(

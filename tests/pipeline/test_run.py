@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_run import FAKE, small_recipe
 
 import limbeck
 from limbeck.errors import GateFailed, InputError
 from limbeck.files import file_sha256
 from limbeck.pipeline.run import run_recipe, run_seeds
-
-from .conftest import FAKE, small_recipe
 
 
 def read(folder: Path) -> dict:
@@ -63,8 +62,12 @@ def test_the_export_says_what_the_network_said(finished_run: Path) -> None:
 
     splits = open_data("digits", image_size=16, limit=200, validation=0.2)
     predicted = limbeck.load(finished_run).predict([splits.test.picture(i) for i in range(50)])
-    record = json.loads((finished_run / "stages" / "calibrate" / "report.json").read_text())["result"]["models"]["student"]
-    logits = np.load(finished_run / "stages" / "distill" / "student" / "predictions.npz")["test"][:50].astype(np.float64)
+    record = json.loads((finished_run / "stages" / "calibrate" / "report.json").read_text())["result"]["models"][
+        "student"
+    ]
+    logits = np.load(finished_run / "stages" / "distill" / "student" / "predictions.npz")["test"][:50].astype(
+        np.float64
+    )
     scaled = np.exp(logits / record["temperature"])
     np.testing.assert_allclose(predicted.probabilities, scaled / scaled.sum(1, keepdims=True), atol=1e-5)
 
@@ -76,7 +79,9 @@ def test_a_finished_run_is_not_redone(finished_run: Path) -> None:
     assert weights.stat().st_mtime_ns == before
 
 
-def test_only_what_a_change_reaches_is_redone(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_what_a_change_reaches_is_redone(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import shutil
 
     folder = tmp_path / "run"
@@ -128,11 +133,18 @@ def test_seeds_share_teacher_and_search_and_are_tested_in_pairs(tmp_path: Path) 
     report = run_seeds(small_recipe(export__int8="off"), tmp_path / "run", [0, 1])
     student = next(model for model in report["models"] if model["name"] == "student")
     assert student["seeds"]["metrics"]["top1"]["values"] == [
-        next(m["top1"] for m in read(tmp_path / "run" / f"seed-{seed}")["models"] if m["name"] == "student") for seed in (0, 1)
+        next(m["top1"] for m in read(tmp_path / "run" / f"seed-{seed}")["models"] if m["name"] == "student")
+        for seed in (0, 1)
     ]
     assert student["seeds"]["paired"]["n"] == 2
-    teachers = [file_sha256(tmp_path / "run" / f"seed-{s}" / "stages" / "train" / "teacher" / "model.safetensors") for s in (0, 1)]
-    students = [file_sha256(tmp_path / "run" / f"seed-{s}" / "stages" / "distill" / "student" / "model.safetensors") for s in (0, 1)]
+    teachers = [
+        file_sha256(tmp_path / "run" / f"seed-{s}" / "stages" / "train" / "teacher" / "model.safetensors")
+        for s in (0, 1)
+    ]
+    students = [
+        file_sha256(tmp_path / "run" / f"seed-{s}" / "stages" / "distill" / "student" / "model.safetensors")
+        for s in (0, 1)
+    ]
     searches = [(tmp_path / "run" / f"seed-{s}" / "stages" / "search" / "report.json").read_text() for s in (0, 1)]
     assert teachers[0] == teachers[1]
     assert searches[0] == searches[1]
@@ -158,11 +170,17 @@ def test_unlabelled_pictures_join_distillation(tmp_path: Path) -> None:
     stages = [tmp_path / "runs" / name / "stages" for name in ("without", "with")]
     steps = [json.loads((s / "distill/student/report.json").read_text())["result"]["fit"] for s in stages]
     assert steps[0]["history"][-1]["step"] <= steps[1]["history"][-1]["step"]
-    assert file_sha256(stages[0] / "distill/student/model.safetensors") != file_sha256(stages[1] / "distill/student/model.safetensors")
+    assert file_sha256(stages[0] / "distill/student/model.safetensors") != file_sha256(
+        stages[1] / "distill/student/model.safetensors"
+    )
 
 
 def test_a_required_int8_that_fails_ends_in_exit_3_after_the_report(tmp_path: Path) -> None:
-    recipe = small_recipe(search=None, baselines={"plain": False}, export={"int8": "require", "calibration_pictures": 8, "max_int8_drop": 0.0})
+    recipe = small_recipe(
+        search=None,
+        baselines={"plain": False},
+        export={"int8": "require", "calibration_pictures": 8, "max_int8_drop": 0.0},
+    )
     path = tmp_path / "run"
     try:
         run_recipe(recipe, path)

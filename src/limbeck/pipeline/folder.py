@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from limbeck.console import say
 from limbeck.errors import InputError
-from limbeck.files import fingerprint, read_json, write_json
+from limbeck.files import fingerprint, hold_lock, read_json, write_json
 
 __all__ = ["RunFolder", "StageRecord"]
 
@@ -134,32 +132,13 @@ class RunFolder:
                 return record
         return None
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Hold the folder for one command.
 
         Raises:
-            InputError: another command is working in it.
+            InputError: another command is working in it, or it cannot be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = open(self.path / ".lock", "a+")  # noqa: SIM115 - held as long as the command
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot write there ({error.strerror}); choose another --out") from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            handle.seek(0)
-            raise InputError(
-                f"{self.path}: another limbeck (process {handle.read().strip() or '?'}) works there; wait or choose another --out"
-            ) from None
-        try:
-            handle.truncate(0)
-            handle.write(str(os.getpid()))
-            handle.flush()
-            yield
-        finally:
-            handle.close()
+        return hold_lock(self.path / ".lock", busy="another limbeck is at work in this folder")
 
 
 def changed(old: dict[str, Any], new: dict[str, Any]) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from limbeck.console import say, set_quiet
-from limbeck.errors import InputError
 from limbeck.files import fingerprint
 from limbeck.models import Network, Table, build, inherit_weights
 from limbeck.pipeline.budget import ceilings_of, time_networks

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.errors import InputError, LimbeckError, Stopped
+from limbeck.files import hold_lock
 from limbeck.parts import find_part
 from limbeck.search.ceilings import CandidateCost, Ceilings
 from limbeck.search.evaluators import Evaluate, Evaluator, open_evaluator, tell_error
 from limbeck.search.ledger import Candidate, Ledger
-from limbeck.search.lock import driver_lock
 from limbeck.search.result import StudyResult, make_result
 from limbeck.search.samplers import SAMPLERS, Direction, History, quiet_optuna
 from limbeck.search.space import Point, Space
@@ -98,7 +98,11 @@ def run_study(
     direction: Direction = "maximize" if higher_is_better else "minimize"
     evaluator = open_evaluator(evaluate, workers)
     signals = StopSignals()
-    with quiet_optuna(), signals.listening(), driver_lock(folder):
+    with (
+        quiet_optuna(),
+        signals.listening(),
+        hold_lock(folder / "driver.lock", busy="another search is at work in this folder"),
+    ):
         try:
             ledger = Ledger(folder, space=space, direction=direction, identity=bound_to, storage=storage)
             driver = _Driver(space, ledger, evaluator, signals, ceilings, seed, on_event or (lambda name, record: None))

@@ -1,13 +1,7 @@
-"""One small run of the whole pipeline, made once and looked at by many tests."""
+"""A recipe of the whole pipeline that takes seconds; `tests/conftest.py` makes one finished run of it."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-import torch
-
-from limbeck.pipeline.run import run_recipe
 from limbeck.recipe import Recipe, parse_recipe
 
 FAKE = "limbeck.testing:FakeDevice,base_ms=0.1,ms_per_million_macs=0.2"
@@ -42,12 +36,3 @@ def small_tree(**changes: object) -> dict:
 def small_recipe(**changes: object) -> Recipe:
     """`small_tree`, checked; `section__field=value` changes a field, None removes it."""
     return parse_recipe(small_tree(**changes), where="test")
-
-
-@pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of one finished run."""
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("runs") / "small"
-    run_recipe(small_recipe(), folder)
-    return folder
