@@ -5,6 +5,7 @@ What does not live here: reading it for a run (`open`).
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from limbeck.data.folder import list_pictures
 from limbeck.data.inspect import choose_image_size
 from limbeck.data.labels import drop_unlabelled_splits, resolve_labels
 from limbeck.data.raw import RawSplit, size_of_picture
-from limbeck.data.readers import read_raw
+from limbeck.data.readers import DATA, read_raw
 from limbeck.data.table import find_table_files, table_columns
 from limbeck.errors import InputError
+from limbeck.parts import is_outside
 
 __all__ = ["Look", "find_kind", "look_at"]
 
@@ -32,7 +34,7 @@ class Look:
 
     Attributes:
         name: the reader, as in `data.name`.
-        path: for `data.path`.
+        path: for `data.path`; None for a set that is known by its name alone.
         task: `classification`.
         class_names: by index.
         counts: labelled pictures by split, as the set divides them.
@@ -42,7 +44,7 @@ class Look:
     """
 
     name: str
-    path: str
+    path: str | None
     task: str
     class_names: tuple[str, ...]
     counts: dict[str, int]
@@ -57,14 +59,15 @@ class Look:
 
 def look_at(path: str | Path) -> Look:
     """Find out what lies at `path`: a standard set, class folders, or a table of pictures. Reads a sample's headers
-    only.
+    only. A reader that needs no path (`digits`, `package.module:name`) is looked at by its name.
 
     Raises:
         InputError: nothing there, or nothing that a reader knows.
     """
     place = Path(path).expanduser()
-    name, fields = find_kind(place)
-    raw = read_raw(name, {"path": str(path), **fields})
+    by_name = (str(path) in DATA or is_outside(str(path))) and not place.exists()
+    name, fields = (str(path), {}) if by_name else find_kind(place)
+    raw = read_raw(name, fields if by_name else {"path": str(path), **fields})
     drop_unlabelled_splits(raw)
     class_names, labels, _ = resolve_labels(raw, where=str(path))
     train = raw.splits["train"]
@@ -75,7 +78,8 @@ def look_at(path: str | Path) -> Look:
         raise InputError(f"{path}: none of the sampled pictures can be read; first: {train.name(0, 'train')}")
     counts = {split: int((found >= 0).sum()) for split, found in labels.items()}
     median = tuple(int(side) for side in np.median(sizes, axis=0))
-    return Look(name, str(path), "classification", class_names, counts, size, (median[0], median[1]), fields)
+    where = None if by_name else str(path)
+    return Look(name, where, "classification", class_names, counts, size, (median[0], median[1]), fields)
 
 
 def find_kind(place: Path) -> tuple[str, dict[str, Any]]:
@@ -85,7 +89,9 @@ def find_kind(place: Path) -> tuple[str, dict[str, Any]]:
         InputError: nothing that a reader knows.
     """
     if not place.exists():
-        raise InputError(f"{place}: no such file or folder")
+        near = difflib.get_close_matches(str(place), DATA, n=1)
+        hint = f"; did you mean the data set '{near[0]}'?" if near else ""
+        raise InputError(f"{place}: no such file or folder{hint}")
     if place.is_file():
         if place.suffix.lower() not in (".csv", ".tsv", ".parquet"):
             raise InputError(f"{place}: expected a folder of pictures, or a .csv, .tsv or .parquet table")
