@@ -42,7 +42,7 @@ def test_told_before_any_stage(tmp_path: Path, changes: dict, told: str) -> None
 def test_a_corrupt_teacher_is_told(tmp_path: Path) -> None:
     (tmp_path / "architecture.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"not tensors")
-    with pytest.raises(InputError, match="teacher.weights"):
+    with pytest.raises(InputError, match=r"teacher\.weights"):
         run_recipe(small_recipe(teacher__weights=str(tmp_path)), tmp_path / "run")
 
 
