@@ -38,18 +38,23 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print the result as JS
 TargetOption = Annotated[str, typer.Option("--target", help="where it must run; see `limbeck show targets`")]
 
 
-@app.callback()
-def limbeck(
-    context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
-    version: Annotated[bool, typer.Option("--version", help="print the version and stop", is_eager=True)] = False,
-) -> None:
-    """Options of every verb."""
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         from limbeck import __version__
 
         print(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def limbeck(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, help="print the version and stop", is_eager=True)
+    ] = False,
+) -> None:
+    """Options of every verb."""
     context.obj = {"debug": debug}
 
 
