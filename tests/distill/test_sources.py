@@ -66,6 +66,18 @@ def test_the_teacher_is_run_once_and_plain_unless_stages_are_used():
     assert (student.observed_passes, teacher.observed_passes) == (0, 0)
 
 
+def test_frozen_networks_run_before_learners_in_any_order():
+    """A learner's stored activations crowd the cache: a teacher after it was seen to cost the step a tenth."""
+    student, teacher = make_net(1), make_net(2)
+    passes = []
+    student.register_forward_pre_hook(lambda *_: passes.append("student"))
+    teacher.register_forward_pre_hook(lambda *_: passes.append("teacher"))
+    objective = Distillation({"student": Learner(student), "teacher": Frozen(teacher)}, [Term("task"), Term("kd")])
+    passes.clear()
+    objective(make_batch(), now())
+    assert passes == ["teacher", "student"]
+
+
 def test_the_probe_leaves_no_trace():
     student, teacher = make_net(1), make_net(2)
     before = {name: value.clone() for name, value in student.state_dict().items()}
