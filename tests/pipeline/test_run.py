@@ -243,3 +243,77 @@ def test_two_commands_cannot_work_in_one_folder(tmp_path: Path) -> None:
 
     with RunFolder(tmp_path / "run").lock(), pytest.raises(InputError, match="another limbeck"):
         run_recipe(small_recipe(), tmp_path / "run")
+
+
+def test_a_trained_teacher_serves_other_runs_and_only_equal_ones(
+    finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another run beside the first takes its teacher over; one with other teacher settings trains its own."""
+    weights = "stages/train/teacher/model.safetensors"
+    other = finished_run.parent / "other"
+    run_recipe(small_recipe(distill__method="kd", search=None), other, until="train")
+    assert "teacher: reused" in capsys.readouterr().err
+    assert file_sha256(other / weights) == file_sha256(finished_run / weights)
+    third = finished_run.parent / "third"
+    run_recipe(
+        small_recipe(teacher__train={"epochs": 1, "threads": 1, "learning_rate": 0.01}, search=None),
+        third,
+        until="train",
+    )
+    assert "teacher: reused" not in capsys.readouterr().err
+    assert file_sha256(third / weights) != file_sha256(finished_run / weights)
+
+
+def test_given_weights_are_the_teacher(finished_run: Path, tmp_path: Path) -> None:
+    given = finished_run / "stages" / "train" / "teacher"
+    run_recipe(small_recipe(teacher__weights=str(given), search=None), tmp_path / "run", until="train")
+    same = tmp_path / "run" / "stages" / "train" / "teacher" / "model.safetensors"
+    assert file_sha256(same) == file_sha256(given / "model.safetensors")
+
+
+def test_candidates_and_student_inherit_a_trained_seed(finished_run: Path, tmp_path: Path) -> None:
+    """With a seed network whose weights candidates crop, the student's start is not the random one."""
+    from limbeck.pipeline.context import Context
+    from limbeck.pipeline.folder import RunFolder
+    from limbeck.pipeline.search import student_network
+
+    seed = finished_run / "stages" / "train" / "plain"
+    recipe = small_recipe(teacher=None, distill=None, search__seed_weights=str(seed))
+    run_recipe(recipe, tmp_path / "run", until="search")
+    inherited = student_network(Context(recipe, RunFolder(tmp_path / "run")))
+    fresh = student_network(
+        Context(small_recipe(teacher=None, distill=None, search__inherit=False), RunFolder(tmp_path / "run"))
+    )
+    stem = next(name for name in inherited.state_dict() if name.startswith("stem"))
+    assert not np.array_equal(inherited.state_dict()[stem], fresh.state_dict()[stem])
+
+
+def test_the_off_the_shelf_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` takes the first ready network within the budget; where no weights can be had the run goes on and says so."""
+    from limbeck.models import create_model
+    from limbeck.pipeline import baselines
+
+    common = {
+        "teacher": None,
+        "distill": None,
+        "search": None,
+        "export__int8": "off",
+        "baselines": {"off_the_shelf": "auto"},
+    }
+
+    def none_to_be_had(context, name):
+        raise InputError("no network here")
+
+    monkeypatch.setattr(baselines, "_ready", none_to_be_had)
+    found = run_recipe(small_recipe(**common), tmp_path / "a", until="distill")["stages"]
+    assert "no network here" in found["train/off_the_shelf"]["skipped"]
+
+    def made(context, name):
+        return create_model("mobilenet_v3_small", num_classes=10, width_multiplier=0.35, input_size=(16, 16))
+
+    monkeypatch.setattr(baselines, "READY_NETWORKS", ("timm:resnet18", "mobilenet_v3_small"))
+    monkeypatch.setattr(baselines, "_ready", made)
+    report = run_recipe(small_recipe(**common), tmp_path / "b")
+    assert [model["name"] for model in report["models"]] == ["off_the_shelf", "student"]
+    choice = json.loads((tmp_path / "b" / "stages" / "train" / "off_the_shelf" / "report.json").read_text())["result"]
+    assert choice["model"] == "mobilenet_v3_small"  # resnet18 is over the budget of 2 ms on the fake device

@@ -6,14 +6,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from limbeck.console import say
 from limbeck.errors import InputError
+from limbeck.files import read_json, write_json
 from limbeck.models import Network
 from limbeck.pipeline.budget import ceilings_of, time_networks
 from limbeck.pipeline.context import Context, create_for
 from limbeck.pipeline.folder import StageRecord
 from limbeck.pipeline.train import train_to_end
 from limbeck.recipe import Model
+from limbeck.train import join_world
 
 __all__ = ["READY_NETWORKS", "train_off_the_shelf"]
 
@@ -37,18 +41,21 @@ def train_off_the_shelf(context: Context) -> StageRecord:
     inputs = context.inputs("data", "augment", "train", "budget", "baselines", task=context.recipe.task)
 
     def work(folder: Path) -> dict[str, Any]:
-        network, name, reason = _choose(context) if asked == "auto" else (_ready(context, asked), asked, "")
-        if network is None:
-            say(f"off_the_shelf: skipped ({reason})")
-            return {"skipped": reason}
-        return {
-            "model": name,
-            **train_to_end(
-                context, network, context.recipe.train, folder, seed=context.recipe.seed, name="off_the_shelf"
-            ),
-        }
+        kept = folder / "choice.json"
+        if context.is_writer and not kept.exists():  # one process times; the others read what it chose
+            name, reason = _choose(context) if asked == "auto" else (asked, "")
+            write_json(kept, {"model": name, "skipped": reason})
+        join_world(context.recipe.train.device)[0].wait()
+        choice = read_json(kept)
+        if choice["skipped"]:
+            say(f"off_the_shelf: skipped ({choice['skipped']})")
+            return {"skipped": choice["skipped"]}
+        train, seed = context.recipe.train, context.recipe.seed
+        torch.manual_seed(seed)  # of the new classifier
+        network = _ready(context, choice["model"])
+        return {**choice, **train_to_end(context, network, train, folder, seed=seed, name="off_the_shelf")}
 
-    return context.folder.do("train/off_the_shelf", inputs, work, write=context.is_writer)
+    return context.folder.do("train/off_the_shelf", inputs, work, world=context.world, together=True)
 
 
 def _ready(context: Context, name: str) -> Network:
@@ -58,8 +65,8 @@ def _ready(context: Context, name: str) -> Network:
     )
 
 
-def _choose(context: Context) -> tuple[Network | None, str, str]:
-    """The first ready network within the budget whose weights can be had."""
+def _choose(context: Context) -> tuple[str, str]:
+    """Name of the first ready network within the budget whose weights can be had; or why there is none."""
     ceilings = ceilings_of(context)
     for name in READY_NETWORKS:
         fresh = create_for(
@@ -67,12 +74,14 @@ def _choose(context: Context) -> tuple[Network | None, str, str]:
         )
         with tempfile.TemporaryDirectory() as scratch:
             timed = time_networks(context, [fresh], Path(scratch))[0]
-        if ceilings.violations(
-            latency_ms=timed["latency_ms"], params=fresh.params(), macs=fresh.macs(), size_bytes=timed["size_bytes"]
-        ):
+        if isinstance(timed, Exception):
+            continue
+        costs = {"latency_ms": timed["latency_ms"], "size_bytes": timed["size_bytes"]}
+        if ceilings.violations(**costs, params=fresh.params(), macs=fresh.macs()):
             continue
         try:
-            return _ready(context, name), name, ""
+            _ready(context, name)
         except InputError as error:
-            return None, name, f"no pretrained weights could be had for {name}: {error}"
-    return None, "", f"none of the {len(READY_NETWORKS)} ready networks is within the budget"
+            return "", f"no pretrained weights could be had for {name}: {error}"
+        return name, ""
+    return "", f"none of the {len(READY_NETWORKS)} ready networks is within the budget"

@@ -24,7 +24,7 @@ from limbeck.pipeline.resolve import resolve
 from limbeck.pipeline.search import search, student_network
 from limbeck.pipeline.train import train_student, train_teacher
 from limbeck.recipe import Recipe
-from limbeck.train import World, join_world
+from limbeck.train import join_world
 
 __all__ = ["run_recipe", "run_seeds"]
 
@@ -51,13 +51,14 @@ def run_recipe(
     """
     world, _ = join_world(recipe.train.device)
     folder = RunFolder(path, home=home, siblings=siblings)
-    context = Context(recipe, folder)
+    context = Context(recipe, folder, world)
     with folder.lock() if context.is_writer else contextlib.nullcontext():
         started = time.time()
-        resolve(context)
-        if context.is_writer:
+        if context.is_writer:  # one process looks, downloads and complains; then the data is there for the others
+            resolve(context)
             write_json(folder.path / "recipe.json", recipe.resolved())
-        records = _stages(context, world, ORDER.index(until) if until else len(ORDER))
+        world.wait()
+        records = _stages(context, ORDER.index(until) if until else len(ORDER))
         if until is not None:
             return {"run": recipe.name, "stages": {name: record.result for name, record in records.items()}}
         report: dict[str, Any] = {}
@@ -72,7 +73,7 @@ def run_recipe(
     return report
 
 
-def _stages(context: Context, world: World, last: int) -> dict[str, StageRecord]:
+def _stages(context: Context, last: int) -> dict[str, StageRecord]:
     recipe = context.recipe
     records: dict[str, StageRecord] = {}
     models: dict[str, str] = {}  # name in the report -> stage that holds it
@@ -80,7 +81,6 @@ def _stages(context: Context, world: World, last: int) -> dict[str, StageRecord]
     def keep(name: str, stage: str, record: StageRecord) -> None:
         records[stage] = record
         models[name] = stage
-        world.wait()
 
     def upstream(*stages: str) -> dict[str, str]:
         return {f"after {stage}": records[stage].fingerprint for stage in stages if stage in records}
@@ -91,9 +91,7 @@ def _stages(context: Context, world: World, last: int) -> dict[str, StageRecord]
     if recipe.search is not None:
         if last < ORDER.index("search"):
             return records
-        if context.is_writer:
-            records["search"] = _told("search", search, context)
-        world.wait()
+        records["search"] = _told("search", search, context)
     elif context.is_writer:
         with contextlib.ExitStack() as stack:
             scratch = stack.enter_context(_scratch(context))
@@ -121,8 +119,6 @@ def _stages(context: Context, world: World, last: int) -> dict[str, StageRecord]
         if not record.result.get("skipped"):
             models["off_the_shelf"] = "train/off_the_shelf"
 
-    if not context.is_writer:
-        return records
     trained = upstream(*records)
     for verb, work in (("calibrate", calibrate), ("export", export), ("measure", measure)):
         if last < ORDER.index(verb):
@@ -159,4 +155,4 @@ def run_seeds(recipe: Recipe, path: Path, seeds: list[int]) -> dict[str, Any]:
             run_recipe(recipe.model_copy(update={"seed": seed}), folder, home=path.parent, siblings=tuple(done))
         )
         done.append(RunFolder(folder))
-    return write_seeds_report(path, seeds, reports)
+    return write_seeds_report(path, seeds, reports) if all(reports) else {}  # only the process that writes has them
