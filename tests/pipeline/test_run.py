@@ -317,3 +317,14 @@ def test_the_off_the_shelf_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [model["name"] for model in report["models"]] == ["off_the_shelf", "student"]
     choice = json.loads((tmp_path / "b" / "stages" / "train" / "off_the_shelf" / "report.json").read_text())["result"]
     assert choice["model"] == "mobilenet_v3_small"  # resnet18 is over the budget of 2 ms on the fake device
+
+
+def test_two_workers_find_what_one_finds(tmp_path: Path) -> None:
+    """Worker processes open the data themselves and train each candidate to the same figures."""
+    common = {"teacher": None, "distill": None, "search__trials": 4, "search__batch": 4}
+    found = []
+    for workers in (1, 2):
+        recipe = small_recipe(search__workers=workers, **common)
+        result = run_recipe(recipe, tmp_path / str(workers), until="search")["stages"]["search"]["study"]
+        found.append([(t["slot"], t["state"], t["point"], t["accuracy"], t["latency_ms"]) for t in result["trials"]])
+    assert found[0] == found[1]
