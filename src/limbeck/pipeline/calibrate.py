@@ -35,7 +35,7 @@ def calibrate(context: Context, stages: dict[str, str], upstream: dict[str, Any]
     def work(_: Path) -> dict[str, Any]:
         return {"models": {name: judge_model(context, stage) for name, stage in stages.items()}}
 
-    return context.folder.do("calibrate", inputs, work, write=context.is_writer)
+    return context.folder.do("calibrate", inputs, work, world=context.world)
 
 
 def judge_model(context: Context, stage: str) -> dict[str, Any]:

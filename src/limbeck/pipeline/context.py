@@ -20,7 +20,7 @@ from limbeck.models import Network, create_model, load_network
 from limbeck.pipeline.folder import RunFolder
 from limbeck.recipe import Data, Model, Recipe, Train
 from limbeck.tasks import open_task
-from limbeck.train import TrainSettings, predict_logits
+from limbeck.train import TrainSettings, World, predict_logits
 
 __all__ = ["Context", "Predictions"]
 
@@ -58,6 +58,7 @@ class Context:
 
     recipe: Recipe
     folder: RunFolder
+    world: World = field(default_factory=World)
     notes: list[str] = field(default_factory=list)
 
     @cached_property
@@ -85,7 +86,7 @@ class Context:
     @property
     def is_writer(self) -> bool:
         """Whether this process writes results (rank 0 under torchrun)."""
-        return int(os.environ.get("RANK", "0")) == 0
+        return self.world.writes
 
     def inputs(self, *sections: str, **further: Any) -> dict[str, Any]:
         """What a stage reads: the named recipe sections, the data's fingerprint, and anything else."""

@@ -120,7 +120,7 @@ def distill(context: Context, upstream: dict[str, Any]) -> StageRecord:
         result = finish(context, student, folder, {"origin": "trained", "fit": report.as_json()}, settings.device)
         return {**result, "peers": found}
 
-    return context.folder.do("distill/student", inputs, work, write=context.is_writer)
+    return context.folder.do("distill/student", inputs, work, world=context.world, together=True)
 
 
 def _teacher(context: Context) -> Network | None:

@@ -48,7 +48,7 @@ def export(context: Context, models: dict[str, str], upstream: dict[str, Any]) -
                     artifacts["student_int8"] = _described(context, Artifact(**int8.pop("artifact")))
         return {"artifacts": artifacts, "parity": parity, "int8": int8}
 
-    return context.folder.do("export", inputs, work, write=context.is_writer)
+    return context.folder.do("export", inputs, work, world=context.world)
 
 
 def _export_proven(

@@ -13,6 +13,7 @@ from typing import Any
 from limbeck.console import say
 from limbeck.errors import InputError
 from limbeck.files import fingerprint, hold_lock, read_json, write_json
+from limbeck.train import World
 
 __all__ = ["RunFolder", "StageRecord"]
 
@@ -83,41 +84,58 @@ class RunFolder:
         return record
 
     def do(
-        self, name: str, inputs: dict[str, Any], work: Callable[[Path], dict[str, Any]], *, write: bool = True
+        self,
+        name: str,
+        inputs: dict[str, Any],
+        work: Callable[[Path], dict[str, Any]],
+        *,
+        world: World | None = None,
+        together: bool = False,
     ) -> StageRecord:
         """Run a stage, unless it is finished with the same inputs; say so when an input changed.
+
+        Every process of a distributed run calls this for the same stages in the same order. What is finished is rank 0's
+        to say, and its record is everyone's: processes that judged for themselves could wait for each other for ever.
 
         Args:
             name: of the stage.
             inputs: everything that the result depends on, JSON-like.
             work: does the stage inside its folder and returns its result; it must go on where it was when called again.
-            write: False on ranks other than 0, which work along but write no record.
+            world: the processes of this run; None = this one alone.
+            together: whether all processes work along, or rank 0 alone while the others wait.
         """
+        world = world or World()
         inputs = {"format": FORMAT, **inputs}
         key = fingerprint(inputs)
-        done = self.record(name)
-        if done is not None and done.fingerprint == key:
-            return done
+        record = world.share(self._finished(name, key, inputs) if world.writes else None)
+        if record is not None:
+            return record
         folder = self.stage(name)
-        if done is not None and write:
-            say(f"{name}: redone, because {changed(done.inputs, inputs)}")
-            shutil.rmtree(folder)
-        if write and (borrowed := self._borrow(name, key)) is not None:
-            return borrowed
         begun = folder / "begun.json"
-        if write:
+        if world.writes:
             if begun.exists() and read_json(begun)["fingerprint"] != key:  # half done with other inputs
                 shutil.rmtree(folder)
             write_json(begun, {"fingerprint": key})
-        started = time.perf_counter()
-        folder.mkdir(parents=True, exist_ok=True)
-        result = work(folder)
-        record = StageRecord(name, key, inputs, result, round(time.perf_counter() - started, 3))
-        if write:
+        world.wait()
+        if world.writes or together:
+            started = time.perf_counter()
+            result = work(folder)
+            record = StageRecord(name, key, inputs, result, round(time.perf_counter() - started, 3))
+        if world.writes:
             tree = {"stage": name, "fingerprint": key, "inputs": inputs, "result": result, "seconds": record.seconds}
             write_json(folder / "report.json", tree)
             begun.unlink()
-        return record
+        return world.share(record)
+
+    def _finished(self, name: str, key: str, inputs: dict[str, Any]) -> StageRecord | None:
+        """The record of a stage that was done with the same inputs, here or by a sibling; what is outdated is deleted."""
+        done = self.record(name)
+        if done is not None and done.fingerprint == key:
+            return done
+        if done is not None:
+            say(f"{name}: redone, because {changed(done.inputs, inputs)}")
+            shutil.rmtree(self.stage(name))
+        return self._borrow(name, key)
 
     def _borrow(self, name: str, key: str) -> StageRecord | None:
         for sibling in self.siblings:

@@ -33,4 +33,4 @@ def measure(context: Context, models: dict[str, str], upstream: dict[str, Any]) 
                 found[name].append({**measurement.as_json(), "artifact": exported[name]["path"]})
         return {"measurements": found}
 
-    return context.folder.do("measure", inputs, work, write=context.is_writer)
+    return context.folder.do("measure", inputs, work, world=context.world)

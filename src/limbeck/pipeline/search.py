@@ -109,7 +109,7 @@ def search(context: Context) -> StageRecord:
         tree |= {"space": space.name, "size": space.size, "reference": _reference_row(tree["trials"])}
         return {"study": tree, "architecture": space.build(study.best["point"]).to_json()}
 
-    return context.folder.do("search", inputs, work, write=context.is_writer)
+    return context.folder.do("search", inputs, work, world=context.world)
 
 
 def seed_network(context: Context) -> Network | None:

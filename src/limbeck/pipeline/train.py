@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from limbeck.console import say
 from limbeck.data import PictureSet
 from limbeck.errors import InputError
@@ -44,17 +46,18 @@ def train_teacher(context: Context) -> StageRecord:
         if teacher.weights is not None:
             network = load_given(teacher.weights, context, where="teacher.weights")
             return finish(context, network, folder, {"origin": f"given: {teacher.weights}"})
-        if (shared / "report.json").exists():
+        if context.world.share((shared / "report.json").exists()):
             say(f"teacher: reused (trained before with the same data and settings, {shared.name})")
             network = load_network(shared)
             return finish(context, network, folder, {"origin": "reused", "shared": shared.name})
+        torch.manual_seed(teacher.seed)
         network = context.create(teacher, where="teacher")
         result = train_to_end(context, network, teacher.train, folder, seed=teacher.seed, name="teacher")
         if context.is_writer:
             share_teacher(folder, shared)
         return result
 
-    return context.folder.do("train/teacher", inputs, work, write=context.is_writer)
+    return context.folder.do("train/teacher", inputs, work, world=context.world, together=True)
 
 
 def share_teacher(folder: Path, shared: Path) -> None:
@@ -89,7 +92,7 @@ def train_student(
     def work(folder: Path) -> dict[str, Any]:
         return train_to_end(context, make(), context.recipe.train, folder, seed=context.recipe.seed, name=name)
 
-    return context.folder.do(stage, inputs, work, write=context.is_writer)
+    return context.folder.do(stage, inputs, work, world=context.world, together=True)
 
 
 def with_batch_size(context: Context, train: Train, objective: Any, folder: Path, *, is_shared: bool = True) -> Train:
