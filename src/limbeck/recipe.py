@@ -130,7 +130,7 @@ class Teacher(Model):
     seed: int = Field(
         0, ge=0, description="of its training; apart from the run's seed, so that one teacher serves all seeds"
     )
-    train: Train = Field(default_factory=Train)
+    train: Train = Train()
 
 
 class Budget(Section):
@@ -165,7 +165,7 @@ class Search(Section):
     seed_weights: str | None = Field(None, description="run folder or weights of a trained seed network")
     seed: int = Field(0, ge=0, description="of the sampler and the proxy trainings")
     storage: str | None = Field(None, description="Optuna storage URL; None = a file in the run folder")
-    proxy: Proxy = Field(default_factory=Proxy)
+    proxy: Proxy = Proxy()
 
 
 class TermRecipe(Section):
@@ -240,18 +240,18 @@ class Recipe(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     task: str = "classification"
     seed: int = Field(0, ge=0)
-    data: Data = Field(default_factory=Data)
-    augment: Augment = Field(default_factory=Augment)
+    data: Data = Data()
+    augment: Augment = Augment()
     student: Model
     teacher: Teacher | None = None
-    train: Train = Field(default_factory=Train)
-    budget: Budget = Field(default_factory=Budget)
+    train: Train = Train()
+    budget: Budget = Budget()
     search: Search | None = None
     distill: Distill | None = None
-    calibrate: Calibrate = Field(default_factory=Calibrate)
-    export: Export = Field(default_factory=Export)
-    measure: Measure = Field(default_factory=Measure)
-    baselines: Baselines = Field(default_factory=Baselines)
+    calibrate: Calibrate = Calibrate()
+    export: Export = Export()
+    measure: Measure = Measure()
+    baselines: Baselines = Baselines()
 
     @model_validator(mode="after")
     def _terms_or_method(self) -> Recipe:
