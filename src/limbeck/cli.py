@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,19 +48,17 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def limbeck(
-    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, help="print the version and stop", is_eager=True)
     ] = False,
 ) -> None:
-    """Options of every verb."""
-    context.obj = {"debug": debug}
+    """Options of every verb; `main` reads --debug itself, wherever it stands."""
 
 
 @app.command()
 def quickstart(out: OutOption = None, changes: SetOption = None, as_json: JsonOption = False) -> None:
-    """Run the whole pipeline in miniature on real handwriting: offline, minutes on two cores."""
+    """The whole pipeline in miniature: minutes, offline."""
     _run("quickstart", out, changes, as_json=as_json)
 
 
@@ -75,18 +73,20 @@ def new(
         float | None, typer.Option(help="time to spend here; picks teacher, resolution, epochs and trials")
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="recipe to write; default <name>.toml")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Look at the data and write a recipe for it."""
     from limbeck.pipeline.new import write_new_recipe
 
+    _quiet(as_json)
     path = write_new_recipe(data, target=target, max_latency_ms=max_latency_ms, hours=hours, output=output)
-    print(path)
+    print(json.dumps({"recipe": str(path)}, indent=2) if as_json else path)
 
 
 @app.command()
 def run(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE|FOLDER", help="a recipe, a run folder, or a bare folder of pictures")
+        str, typer.Argument(metavar="RECIPE|FOLDER", help="a recipe, a run folder, or bare pictures (folder or table)")
     ],
     out: OutOption = None,
     changes: SetOption = None,
@@ -98,12 +98,12 @@ def run(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run every stage the recipe names; finished stages are not redone."""
+    """Every stage the recipe names; what is finished stays."""
     if plan:
         from limbeck.pipeline.plan import plan_run
 
         _quiet(as_json)
-        tree = plan_run(_recipe_for(recipe, changes)[0])
+        tree = plan_run(_recipe_for(recipe, out, changes, keep=False)[0])
         print(json.dumps(tree, indent=2) if as_json else _plan_text(tree))
         return
     _run(recipe, out, changes, as_json=as_json, seeds=_seeds(seeds))
@@ -125,38 +125,34 @@ for _stage in STAGES[:-1]:
 
 @app.command()
 def measure(
-    thing: Annotated[str, typer.Argument(metavar="RECIPE|FILE|MODEL", help="a recipe, model.onnx, or a model's name")],
-    target: TargetOption = "onnxruntime,threads=1",
-    runs: Annotated[int, typer.Option(help="timed calls", min=20)] = 300,
+    thing: Annotated[
+        str, typer.Argument(metavar="RECIPE|RUN|FILE|MODEL", help="a recipe or run, model.onnx, or a model's name")
+    ],
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="where; default onnxruntime,threads=1. With a recipe: beside its own, for this and later runs"
+        ),
+    ] = None,
+    runs: Annotated[int | None, typer.Option(help="timed calls; default 300", min=20)] = None,
     size: Annotated[int, typer.Option(help="picture side for a model's name", min=1)] = 224,
     out: OutOption = None,
     changes: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Time an artifact (also one that we did not make), a model by name, or a recipe's exports, on the target."""
+    """Time a recipe's exports, any ONNX file, or a model by name."""
     from limbeck.pipeline.start import list_recipes
 
-    if Path(thing).suffix in (".toml", ".json") or (Path(thing).is_dir()) or thing in list_recipes():
-        _run(thing, out, changes, as_json=as_json, until="measure")
+    if Path(thing).suffix in (".toml", ".json") or Path(thing).is_dir() or thing in list_recipes():
+        further = [f'measure.targets=["{target}"]'] if target is not None else []
+        further += [f"measure.runs={runs}"] if runs is not None else []
+        _run(thing, out, [*further, *(changes or [])], as_json=as_json, until="measure")
         return
-    from limbeck.pipeline.use import measure_anything
+    from limbeck.pipeline.use import measure_anything, measurement_text
 
     _quiet(as_json)
-    record = measure_anything(thing, target=target, runs=runs, size=size)
-    if as_json:
-        print(json.dumps(record, indent=2))
-        return
-    latency = record["latency_ms"]
-    memory = record["peak_memory_bytes"]
-    print(
-        f"{record['artifact']} on {record['device']} ({record['runtime']} {record['runtime_version']}, {record['threads']} threads)"
-    )
-    print(
-        f"median {latency['median']:.3g} ms, p90 {latency['p90']:.3g} ms, IQR {latency['iqr']:.2g} ms, n = {latency['n']}"
-    )
-    print(f"file {record['size_bytes'] / 1e6:.2f} MB" + (f", peak memory {memory / 1e6:.1f} MB" if memory else ""))
-    if not record["steady"]:
-        print(f"not steady: the last third ran at {record['drift']:.2f} x the first; measure again on an idle device")
+    record = measure_anything(thing, target=target or "onnxruntime,threads=1", runs=runs or 300, size=size)
+    print(json.dumps(record, indent=2) if as_json else measurement_text(record))
 
 
 @app.command()
@@ -168,7 +164,7 @@ def evaluate(
     target: TargetOption = "onnxruntime",
     as_json: JsonOption = False,
 ) -> None:
-    """Accuracy and calibration of an exported model on other data."""
+    """Accuracy and calibration of an exported model."""
     from limbeck.pipeline.use import evaluate_model
 
     _quiet(as_json)
@@ -187,23 +183,34 @@ def predict(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV to write; default stdout")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Classify pictures with an exported model: label, confidence and all probabilities."""
-    from limbeck.pipeline.predict import predict_files
+    """Classify pictures: label, confidence, all probabilities."""
+    from limbeck.files import write_text
+    from limbeck.pipeline.predict import predict_files, predictions_csv
 
-    rows = predict_files(model, files, output=None if as_json else output)
+    _quiet(as_json)
+    rows = predict_files(model, files, output=output)
+    if output is not None:
+        write_text(output, predictions_csv(rows))
     if as_json:
         print(json.dumps(rows, indent=2))
+    elif output is None:
+        print(predictions_csv(rows), end="")
+    else:
+        print(output)
 
 
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="one run, or several to set side by side")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="page to write")] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Write the report page again, or one page of several runs side by side."""
+    """Write the page of a run again, or of several side by side."""
     from limbeck.pipeline.report import report_runs
 
-    print(report_runs(runs, output=output))
+    _quiet(as_json)
+    page = report_runs(runs, output=output)
+    print(json.dumps({"page": str(page)}, indent=2) if as_json else page)
 
 
 @app.command()
@@ -217,8 +224,13 @@ def show(
     for name in what:
         if name not in SHOWN:
             raise unknown_name("list", name, SHOWN, where="show")
+    if as_json:
+        tables = {name: show_table(name) for name in what}
+        print(json.dumps(tables if len(what) > 1 else tables[what[0]], indent=2))
+        return
+    for name in what:
         table = show_table(name)
-        if as_json or name == "schema":
+        if name == "schema":
             print(json.dumps(table, indent=2))
             continue
         width = max((len(key) for key in table), default=0)
@@ -229,8 +241,10 @@ def show(
 def main() -> None:
     """Entry point: one line per error, and the exit codes 2 (bad input), 3 (a gate failed), 75 (stopped, resumable)."""
     debug = "--debug" in sys.argv
+    # A training answers SIGTERM itself, after saving; anywhere else it is as Ctrl-C: finished stages are kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = app(standalone_mode=False)
+        code = app([word for word in sys.argv[1:] if word != "--debug"], prog_name="limbeck", standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except LimbeckError as error:
@@ -242,10 +256,11 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output (head, less) has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as error:
-        if debug or error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+    except OSError as error:  # a full disk, a folder that may not be written or read
+        if debug or error.errno is None:
             raise
-        _fail(f"{error.filename or 'disk'}: {error.strerror}; free some space or choose another --out", 2)
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror}; free some space or choose another folder (--debug shows where)", 2)
     except Exception as error:
         # Typer's usage errors are click's, which some versions of Typer carry a copy of: told by their shape, not class.
         if not hasattr(error, "format_message"):
@@ -282,15 +297,16 @@ def _seeds(text: str | None) -> list[int] | None:
     return seeds
 
 
-def _recipe_for(given: str, changes: list[str] | None) -> tuple[Any, Path]:
-    from limbeck.pipeline.start import open_recipe, parse_changes
+def _recipe_for(given: str, out: Path | None, changes: list[str] | None, *, keep: bool = True) -> tuple[Any, Path]:
+    from limbeck.pipeline.start import is_bare_data, open_recipe, parse_changes
 
     parsed = parse_changes(changes or [])
-    if Path(given).is_dir() and not (Path(given) / "recipe.json").exists():
-        from limbeck.pipeline.new import recipe_for_folder
+    if is_bare_data(given):
+        from limbeck.pipeline.new import recipe_for_data
 
-        return recipe_for_folder(given, changes=parsed)
-    return open_recipe(given, parsed)
+        return recipe_for_data(given, out=out, changes=parsed, keep=keep)
+    recipe, folder = open_recipe(given, parsed)
+    return recipe, out or folder
 
 
 def _run(
@@ -303,10 +319,9 @@ def _run(
     seeds: list[int] | None = None,
 ) -> None:
     _quiet(as_json)
-    recipe, default = _recipe_for(given, changes)
+    recipe, folder = _recipe_for(given, out, changes)
     from limbeck.pipeline.run import run_recipe, run_seeds
 
-    folder = out or default
     summary = run_seeds(recipe, folder, seeds) if seeds is not None else run_recipe(recipe, folder, until=until)
     if as_json:
         print(json.dumps(summary, indent=2))

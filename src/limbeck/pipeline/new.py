@@ -3,78 +3,124 @@
 from __future__ import annotations
 
 import re
+import tempfile
+import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from limbeck.console import say
+from limbeck.console import say, warn
 from limbeck.data import Look, look_at
 from limbeck.errors import InputError
 from limbeck.files import write_text
 from limbeck.pipeline.start import open_recipe
 from limbeck.recipe import Recipe, parse_recipe
 
-__all__ = ["recipe_for_folder", "write_new_recipe"]
+__all__ = ["recipe_for_data", "write_new_recipe"]
 
-# From generous to frugal: (largest picture side, teacher, epochs, search trials, proxy epochs).
-PLANS = (
-    (224, "mobilenet_v3_large", 120, 48, 8),
-    (192, "mobilenet_v3_large", 90, 32, 6),
-    (160, "mobilenet_v3_large", 60, 24, 5),
-    (128, "mobilenet_v2", 45, 16, 4),
-    (96, "mobilenet_v2", 30, 12, 3),
-    (64, "mobilenet_v2", 20, 8, 2),
-    (48, "mobilenet_v2", 10, 6, 2),
-    (32, "mobilenet_v2", 6, 4, 1),
+
+class Effort(NamedTuple):
+    """How much a recipe asks of the machine."""
+
+    side: int  # largest picture side in pixels; smaller pictures stay as they are
+    teacher: str
+    epochs: int
+    trials: int
+    proxy_epochs: int
+
+
+EFFORTS = (  # from generous to frugal
+    Effort(224, "mobilenet_v3_large", 120, 48, 8),
+    Effort(192, "mobilenet_v3_large", 90, 32, 6),
+    Effort(160, "mobilenet_v3_large", 60, 24, 5),
+    Effort(128, "mobilenet_v2", 45, 16, 4),
+    Effort(96, "mobilenet_v2", 30, 12, 3),
+    Effort(64, "mobilenet_v2", 20, 8, 2),
+    Effort(48, "mobilenet_v2", 10, 6, 2),
+    Effort(32, "mobilenet_v2", 6, 4, 1),
 )
-DEFAULT_PLAN = 3
+DEFAULT = 3
+BARE_HOURS = 1.0  # `limbeck run FOLDER`: the default effort, or the largest below it that takes no longer than this
+TARGET = "onnxruntime,threads=1"
 
 
 def write_new_recipe(
     data: str, *, target: str, max_latency_ms: float | None, hours: float | None, output: Path | None
 ) -> Path:
-    """Write a recipe for a data set; with `hours`, the largest plan that fits them by timed steps on this machine.
+    """Write a recipe for a data set; with `hours`, the most that fits them by timed steps on this machine.
 
     Raises:
-        InputError: the data cannot be used, the file exists, or not even the smallest plan fits.
+        InputError: the data or the target cannot be used, the file exists, or not even the least effort fits.
     """
+    from limbeck.measure import open_device
+
+    open_device(target)
     look = look_at(data)
     name = _name(data)
     path = output or Path(f"{name}.toml")
     if path.exists():
         raise InputError(f"{path}: exists already; choose another name with -o")
-    number = DEFAULT_PLAN if hours is None else _fitting_plan(name, look, target, max_latency_ms, hours)
-    text = recipe_text(name, look, PLANS[number], target=target, max_latency_ms=max_latency_ms)
+
+    def text_of(effort: Effort, max_latency_ms: float | None = max_latency_ms) -> str:
+        return recipe_text(name, look, effort, target=target, max_latency_ms=max_latency_ms)
+
+    effort = EFFORTS[DEFAULT]
+    if hours is not None:
+        with tempfile.TemporaryDirectory() as scratch:
+            # The ceiling is left out: a student over it is the search's affair, not the plan's.
+            texts = {effort: text_of(effort, None) for effort in EFFORTS}
+            effort, minutes = _most_that_fits(texts, hours, folder=Path(scratch), changes={})
+        if minutes > 60 * hours:
+            raise InputError(
+                f"--hours {hours:g}: even the least takes {minutes:.1f} minutes here; give more time, or set data.limit in a recipe"
+            )
+    text = text_of(effort)
     _parse(text, where=str(path))
     write_text(path, text)
     return path
 
 
-def recipe_for_folder(folder: str, *, changes: dict[str, Any]) -> tuple[Recipe, Path]:
-    """The recipe of `limbeck run FOLDER`: `new` with sensible defaults, kept beside the run so that it goes on."""
-    look = look_at(folder)
-    name = _name(folder)
-    out = Path("runs") / name
-    path = out / "recipe.toml"
-    if not path.exists():
-        write_text(
-            path, recipe_text(name, look, PLANS[DEFAULT_PLAN], target="onnxruntime,threads=1", max_latency_ms=None)
-        )
+def recipe_for_data(
+    data: str, *, out: Path | None = None, changes: dict[str, Any] | None = None, keep: bool = True
+) -> tuple[Recipe, Path]:
+    """The recipe of `limbeck run FOLDER`, and the folder of its run. It is kept there, so that the run goes on.
+
+    Args:
+        data: a folder of pictures or a table.
+        out: the run's folder; None = `runs/<name of the data>`.
+        changes: `section.field` -> value, on top of what is kept.
+        keep: False = write nothing.
+
+    Raises:
+        InputError: the data cannot be used, or the run's folder holds a run on other data.
+    """
+    name, changes = _name(data), changes or {}
+    folder = out or Path("runs") / name
+    path = folder / "recipe.toml"
+    if path.exists():
+        recipe, _ = open_recipe(str(path), changes)
+        if recipe.data.path is None or Path(recipe.data.path).resolve() != Path(data).resolve():
+            raise InputError(f"{folder}: holds a run on other data ({recipe.data.path}); choose another --out")
+        return recipe, folder
+    look = look_at(data)
+    texts = {e: recipe_text(name, look, e, target=TARGET, max_latency_ms=None) for e in EFFORTS[DEFAULT:]}
+    with tempfile.TemporaryDirectory() as scratch:
+        effort, minutes = _most_that_fits(texts, BARE_HOURS, folder=Path(scratch), changes=changes)
+    if minutes > 60 * BARE_HOURS:
+        warn(f"{data}: takes about {minutes / 60:.1f} hours here; `--set data.limit=1000` uses fewer pictures")
+    recipe = _parse(texts[effort], where=data, changes=changes)
+    if keep:
+        write_text(path, texts[effort])
         say(f"recipe: {path} (made from the pictures; change it, or set fields with --set)")
-    recipe, _ = open_recipe(str(path), {"name": name, **changes})
-    return recipe, out
+    return recipe, folder
 
 
-def recipe_text(
-    name: str, look: Look, plan: tuple[int, str, int, int, int], *, target: str, max_latency_ms: float | None
-) -> str:
+def recipe_text(name: str, look: Look, effort: Effort, *, target: str, max_latency_ms: float | None) -> str:
     """A recipe as TOML, with a line about every choice."""
-    largest, teacher, epochs, trials, proxy_epochs = plan
-    side = min(largest, max(look.image_size))
+    side, epochs = _side(look, effort), effort.epochs
     pictures = sum(look.counts.values())
-    batch = 64 if pictures >= 800 else 16 if pictures >= 100 else 8  # at least a few steps in an epoch
-    quoted = "\n".join(
-        f"{key} = {_toml(value)}" for key, value in {"name": look.name, "path": look.path, **look.fields}.items()
-    )
+    batch = 64 if pictures >= 800 else 16 if pictures >= 100 else 4  # at least a few steps in an epoch
+    given = {"name": look.name, "path": look.path, **look.fields}
+    quoted = "\n".join(f"{key} = {_toml(value)}" for key, value in given.items() if value is not None)
     latency = (
         f"max_latency_ms = {max_latency_ms}"
         if max_latency_ms is not None
@@ -86,17 +132,17 @@ task = "classification"
 
 [data]
 {quoted}
-image_size = {side}              # the median picture is {look.picture_size[0]} x {look.picture_size[1]}
+image_size = {side:<16} # the median picture is {look.picture_size[0]} x {look.picture_size[1]}
 fit = "crop"                  # or squash, pad
 validation = 0.15             # share of train on which everything is chosen; test is only reported
-class_weights = "none"         # balanced where rare classes matter as much
+class_weights = "none"        # balanced where rare classes matter as much
 
 [augment]
 crop = "{"shift" if side <= 64 else "resized"}"
-flip = true                   # false where a mirrored picture means something else
+flip = {"false" if look.name == "digits" else "true "}                  # false where a mirrored picture means something else
 
 [teacher]
-model = "{teacher}"           # timm:NAME and torchvision:NAME too
+model = {_toml(effort.teacher):<21} # timm:NAME and torchvision:NAME too
 pretrained = false            # true starts from ImageNet weights, fetched once
 
 [teacher.train]
@@ -113,49 +159,57 @@ batch_size = {batch}
 learning_rate = {0.1 * batch / 64:.4g}
 
 [budget]
-target = "{target}"
+target = {_toml(target)}
 {latency}
 
 [search]
-trials = {trials}
+trials = {effort.trials}
 batch = 4
 
 [search.proxy]
-epochs = {proxy_epochs}
+epochs = {effort.proxy_epochs}
 
 [distill]
 method = "nkd"
 """
 
 
-def _fitting_plan(name: str, look: Look, target: str, max_latency_ms: float | None, hours: float) -> int:
-    from limbeck.pipeline.plan import plan_run
+def _most_that_fits(
+    texts: dict[Effort, str], hours: float, *, folder: Path, changes: dict[str, Any]
+) -> tuple[Effort, float]:
+    """The first effort that fits, and its minutes; the last one where none does.
 
-    minutes = 0.0
-    for number, plan in enumerate(PLANS):
-        if plan[0] > 2 * max(look.image_size) and number < len(PLANS) - 1:
-            continue  # the same pictures at the same size as a later plan
-        # The ceiling is left out: a reference over it is the search's affair, not the plan's.
-        recipe = _parse(recipe_text(name, look, plan, target=target, max_latency_ms=None), where="new")
-        minutes = plan_run(recipe)["minutes"]
+    Steps are timed once per size and teacher: epochs and candidates follow by counting.
+    """
+    from limbeck.pipeline.plan import estimate_run, time_parts
+
+    paces: dict[Any, Any] = {}
+    for effort, text in texts.items():
+        recipe = _parse(text, where="new", changes=changes)
+        key = (recipe.data.image_size, recipe.teacher and recipe.teacher.model)
+        if key not in paces:
+            paces[key] = time_parts(recipe, folder=folder)
+        minutes = estimate_run(recipe, paces[key])["minutes"]
         say(
-            f"new: side {min(plan[0], max(look.image_size))}, {plan[1]}, {plan[2]} epochs, {plan[3]} candidates: {minutes:.0f} minutes"
+            f"{recipe.data.image_size} pixels, {effort.teacher}, {effort.epochs} epochs, {effort.trials} candidates: "
+            f"about {minutes:.{0 if minutes >= 10 else 1}f} minutes"
         )
         if minutes <= 60 * hours:
-            return number
-    raise InputError(
-        f"--hours {hours}: even the smallest plan takes {minutes:.0f} minutes here; give more time, or set data.limit in a recipe"
-    )
+            break
+    return effort, minutes
 
 
-def _parse(text: str, *, where: str) -> Recipe:
-    import tomllib
+def _side(look: Look, effort: Effort) -> int:
+    return min(effort.side, max(look.image_size))
 
-    return parse_recipe(tomllib.loads(text), where=where)
+
+def _parse(text: str, *, where: str, changes: dict[str, Any] | None = None) -> Recipe:
+    return parse_recipe(tomllib.loads(text), where=where, changes=changes)
 
 
 def _name(data: str) -> str:
-    stem = Path(data.rstrip("/")).stem if "/" in data or Path(data).exists() else data
+    path = Path(data)
+    stem = path.resolve().name if path.is_dir() else path.stem if path.exists() else data
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-._") or "pictures"
 
 

@@ -2,117 +2,191 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from limbeck.pipeline.budget import PROBE_RUNS, PROBE_WARMUP, time_networks
-from limbeck.pipeline.context import Context
-from limbeck.pipeline.distill import build_graph, needs_trained_teacher
+from limbeck.pipeline.context import Context, evaluation_loader
+from limbeck.pipeline.distill import build_graph, needs_trained_teacher, role_of_teacher
 from limbeck.pipeline.folder import RunFolder
 from limbeck.pipeline.resolve import resolve
 from limbeck.recipe import Recipe, Train
-from limbeck.train import Supervised, choose_device, predict_logits
+from limbeck.train import Supervised, World, choose_device, predict_logits
+from limbeck.train.runtime import use_threads
+from limbeck.train.standing import Standing
+from limbeck.train.training import Training
+from limbeck.types import Batch
 
-__all__ = ["plan_run"]
+__all__ = ["Pace", "estimate_run", "plan_run", "time_parts"]
 
-TIMED_STEPS = 3
-EXPORT_SECONDS = 8.0  # of one deliverable: export, int8 and parity of a small network
-CHECKPOINT_COPIES = 6
+TIMED_SECONDS = 1.0  # of steps per training, after the first one, which warms up
+TIMED_STEPS = (3, 30)
+PROBE_SECONDS = 0.7  # export of a candidate, and its share of a device process
+EXPORT_SECONDS = 6.0  # of one deliverable: export, int8, parity and timing of a small network
+KEPT_COPIES = 3  # of every network's weights: stage, training, exported file
+TRAINING_COPIES = 8  # of the largest network's weights: two checkpoints with optimizer state, and the one being written
 
 
-def plan_run(recipe: Recipe, *, context: Context | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Pace:
+    """What one recipe's parts cost on this machine; epochs and trials scale it without further timing.
+
+    Attributes:
+        steps: optimizer steps in an epoch, by training (`teacher`, `student`, `distill`); those that are not timed are missing.
+        epoch: seconds of an epoch with its validation, by training.
+        evaluation: seconds of one pass over validation, by training.
+        pictures: training pictures.
+        latency_ms: of the untrained student on the budget's target; 0 without a search.
+        params: of the networks that are trained, by training.
+    """
+
+    steps: dict[str, int]
+    epoch: dict[str, float]
+    evaluation: dict[str, float]
+    pictures: int
+    latency_ms: float
+    params: dict[str, int]
+
+
+def plan_run(recipe: Recipe, *, folder: Path | None = None) -> dict[str, Any]:
     """Estimate a run from real steps on this machine.
 
     Returns:
-        `stages` (stage, steps, candidates, minutes), `minutes` in all, `disk_bytes`.
+        `stages` (stage, steps, candidates, minutes), `minutes` in all, `disk_bytes` at most.
+
+    Raises:
+        InputError: as the run itself would, before any work.
+    """
+    return estimate_run(recipe, time_parts(recipe, folder=folder))
+
+
+def time_parts(recipe: Recipe, *, folder: Path | None = None) -> Pace:
+    """Check a recipe as a run would, and time a few steps of every training that it names.
+
+    Args:
+        recipe: what to time.
+        folder: run folder whose record of inspected pictures is used and filled; None = a temporary one.
 
     Raises:
         InputError: as the run itself would, before any work.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        context = context or Context(recipe, RunFolder(Path(scratch) / recipe.name))
+        context = Context(recipe, RunFolder(folder or Path(scratch) / recipe.name))
         resolve(context)
-        return _plan(context, Path(scratch))
+        student = context.create(recipe.student, where="student")
+        timed = {"student": _time_training(context, Supervised(student, context.task.criterion), student, recipe.train)}
+        params = {"student": student.params()}
+        teacher = None
+        if recipe.teacher is not None and (needs_trained_teacher(recipe) or role_of_teacher(recipe) != "none"):
+            teacher = context.create(recipe.teacher, where="teacher")
+            params["teacher"] = teacher.params()
+        if teacher is not None and needs_trained_teacher(recipe) and recipe.teacher and recipe.teacher.weights is None:
+            objective = Supervised(teacher, context.task.criterion)
+            timed["teacher"] = _time_training(context, objective, teacher, recipe.teacher.train)
+        if recipe.distill is not None:
+            graph = build_graph(context, student, teacher)
+            timed["distill"] = _time_training(context, graph, student, recipe.train, unlabelled=True)
+        latency = 0.0
+        if recipe.search is not None:
+            (probe,) = time_networks(context, [student], Path(scratch) / "probe")
+            latency = 1.0 if isinstance(probe, Exception) else probe["latency_ms"]
+        return Pace(
+            steps={name: one.steps for name, one in timed.items()},
+            epoch={name: one.epoch for name, one in timed.items()},
+            evaluation={name: one.evaluation for name, one in timed.items()},
+            pictures=len(context.splits.train),
+            latency_ms=latency,
+            params=params,
+        )
 
 
-def _plan(context: Context, scratch: Path) -> dict[str, Any]:
-    recipe = context.recipe
+def estimate_run(recipe: Recipe, pace: Pace) -> dict[str, Any]:
+    """What `plan_run` returns, for a recipe whose parts were timed; it may differ from that one in epochs and trials."""
     rows: list[dict[str, Any]] = []
-    params = 0
 
     def add(stage: str, seconds: float, *, steps: int = 0, candidates: int = 0) -> None:
         rows.append({"stage": stage, "steps": steps, "candidates": candidates, "minutes": round(seconds / 60, 3)})
 
-    student = context.create(recipe.student, where="student")
-    teacher = None
-    if needs_trained_teacher(recipe):
-        assert recipe.teacher is not None
-        teacher = context.create(recipe.teacher, where="teacher")
-        params += teacher.params()
-        if recipe.teacher.weights is None:
-            seconds, steps = _training(
-                context, Supervised(teacher, context.task.criterion), teacher, recipe.teacher.train
-            )
-            add("train/teacher", seconds, steps=steps)
-    plain_seconds, steps = _training(context, Supervised(student, context.task.criterion), student, recipe.train)
+    def add_training(stage: str, kind: str, epochs: int) -> None:
+        add(stage, epochs * pace.epoch[kind], steps=epochs * pace.steps[kind])
+
+    if recipe.teacher is not None and "teacher" in pace.epoch:
+        add_training("train/teacher", "teacher", recipe.teacher.train.epochs)
     if recipe.search is not None:
-        timed = time_networks(context, [student], scratch / "probe")[0]
-        latency = 1.0 if isinstance(timed, Exception) else timed["latency_ms"]
-        share = recipe.search.proxy.epochs / recipe.train.epochs
-        if recipe.search.proxy.limit is not None:
-            share *= min(1.0, recipe.search.proxy.limit / len(context.splits.train))
-        each = plain_seconds * share / recipe.search.workers + 2 * (PROBE_RUNS + PROBE_WARMUP) * latency / 1000 + 0.5
+        proxy = recipe.search.proxy
+        share = 1.0 if proxy.limit is None else min(1.0, proxy.limit / pace.pictures)
+        training = proxy.epochs * share * (pace.epoch["student"] - pace.evaluation["student"])
+        timing = 2 * (PROBE_RUNS + PROBE_WARMUP) * pace.latency_ms / 1000 + PROBE_SECONDS  # each beside a reference
+        each = (training + pace.evaluation["student"]) / recipe.search.workers + timing
         add("search", recipe.search.trials * each, candidates=recipe.search.trials)
-    if recipe.distill is None:
-        add("train/student", plain_seconds, steps=steps)
-    else:
-        if recipe.baselines.plain:
-            add("train/plain", plain_seconds, steps=steps)
-        if teacher is None and recipe.teacher is not None:
-            teacher = context.create(recipe.teacher, where="teacher")
-        objective = build_graph(context, student, teacher)
-        epochs = recipe.distill.epochs or recipe.train.epochs
-        seconds, steps = _training(context, objective, student, recipe.train.model_copy(update={"epochs": epochs}))
-        add("distill/student", seconds, steps=steps)
+    if recipe.distill is None or recipe.baselines.plain:
+        add_training("train/student" if recipe.distill is None else "train/plain", "student", recipe.train.epochs)
+    if recipe.distill is not None:
+        add_training("distill/student", "distill", recipe.distill.epochs or recipe.train.epochs)
     if recipe.baselines.off_the_shelf is not None:
-        add("train/off_the_shelf", plain_seconds, steps=steps)
-    models = 1 + sum(row["stage"].startswith(("train/", "distill/")) for row in rows)
+        add_training("train/off_the_shelf", "student", recipe.train.epochs)
+    models = sum(row["stage"].startswith(("train/", "distill/")) for row in rows)
     add("calibrate to measure", models * EXPORT_SECONDS)
-    params += models * student.params()
+    kept = pace.params.get("teacher", 0) + models * pace.params["student"]
     return {
         "run": recipe.name,
         "stages": rows,
         "minutes": round(sum(row["minutes"] for row in rows), 3),
-        "disk_bytes": params * 4 * CHECKPOINT_COPIES,
+        "disk_bytes": 4 * (KEPT_COPIES * kept + TRAINING_COPIES * max(pace.params.values())),
     }
 
 
-def _training(context: Context, objective: Any, network: Any, train: Train) -> tuple[float, int]:
-    """Seconds and steps of one training, validation after each epoch included."""
+@dataclass(frozen=True)
+class _Timed:
+    steps: int
+    epoch: float
+    evaluation: float
+
+
+def _time_training(context: Context, objective: Any, network: Any, train: Train, *, unlabelled: bool = False) -> _Timed:
+    """Take real steps, optimizer included, until they fill a second; then a piece of a validation pass."""
     if train.batch_size == "auto":
         train = train.model_copy(update={"batch_size": 64})
-    loader = context.loader(train, seed=0)
+    loader = context.loader(train, seed=0, unlabelled=unlabelled)
     device = choose_device(train.device)
-    objective.to(device).train()
-    batches = loader.epoch(0)
-    seconds = []
-    for _ in range(min(TIMED_STEPS + 1, loader.steps_per_epoch())):
-        started = time.perf_counter()
-        batch = next(batches).to(device, channels_last=train.channels_last)
-        objective(batch, torch.zeros((), device=device))["loss"].backward()
-        objective.zero_grad(set_to_none=True)
-        seconds.append(time.perf_counter() - started)
-    step = min(seconds[1:] or seconds)  # the first one warms up
-    steps = train.epochs * math.ceil(loader.steps_per_epoch() / train.accumulate)
-    total = train.epochs * loader.steps_per_epoch() * step
-    if context.splits.validation is not None:
-        some = [next(iter(loader.epoch(0)))]
-        started = time.perf_counter()
-        predict_logits(network, some, device=train.device)
-        total += train.epochs * len(context.splits.validation) / len(some[0]) * (time.perf_counter() - started)
-    return total, steps
+    settings = replace(context.settings(train), compile=False)  # compiling takes longer than all that is timed here
+    steps_per_epoch = max(1, loader.steps_per_epoch() // train.accumulate)
+    with use_threads(train.threads or torch.get_num_threads()):
+        training = Training(objective, settings, steps_per_epoch=steps_per_epoch, seed=0, world=World(), device=device)
+        objective.train()
+        stream = _endless(loader)
+        seconds: list[float] = []
+        least, most = TIMED_STEPS
+        while len(seconds) <= least or (sum(seconds[1:]) < TIMED_SECONDS and len(seconds) <= most):
+            started = time.perf_counter()
+            training.step(list(itertools.islice(stream, train.accumulate)), Standing())
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds.append(time.perf_counter() - started)
+        step = sum(seconds[1:]) / (len(seconds) - 1)
+        evaluation = _time_evaluation(context, network, device)
+    return _Timed(steps_per_epoch, steps_per_epoch * step + evaluation, evaluation)
+
+
+def _time_evaluation(context: Context, network: Any, device: torch.device) -> float:
+    """Seconds of a pass over validation, from its first batch."""
+    pictures = context.splits.validation
+    if pictures is None:
+        return 0.0
+    batch = next(iter(evaluation_loader(pictures).epoch(0)))
+    started = time.perf_counter()
+    predict_logits(network, [batch], device=str(device))
+    return math.ceil(len(pictures) / len(batch)) * (time.perf_counter() - started)
+
+
+def _endless(loader: Any) -> Iterator[Batch]:
+    for epoch in itertools.count():
+        yield from loader.epoch(epoch)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from typing import Any
 from limbeck.console import bar, warn
 from limbeck.deployed import DeployedModel, load
 from limbeck.errors import InputError
-from limbeck.files import write_text
 from limbeck.pictures import PICTURE_SUFFIXES, UnreadablePicture, decode
 
-__all__ = ["find_pictures", "predict_files"]
+__all__ = ["find_pictures", "predict_files", "predictions_csv"]
 
 BATCH = 32
 
@@ -40,32 +38,26 @@ def find_pictures(paths: list[Path]) -> list[Path]:
     return found
 
 
-def predict_files(model: str, files: list[Path], *, output: Path | None) -> list[dict[str, Any]]:
-    """Classify pictures and write one CSV row each: file, label, confidence, then every class's probability.
-
-    Pictures that cannot be read are named in a warning and left out.
+def predict_files(model: str, files: list[Path], *, output: Path | None = None) -> list[dict[str, Any]]:
+    """Classify pictures; those that cannot be read are named in a warning and left out.
 
     Args:
         model: a run folder or an ONNX file.
         files: pictures, or folders of them.
-        output: CSV to write; None = stdout, unless the caller only wants the rows.
+        output: where the caller will write the rows; told before the work when that cannot be.
+
+    Returns:
+        Per picture `file`, `label`, `confidence`, and `probabilities` by class name.
 
     Raises:
         InputError: the model or a path cannot be used, or no picture could be read.
     """
+    if output is not None and output.is_dir():
+        raise InputError(f"{output}: a folder; -o takes the CSV file to write")
     deployed = load(model)
-    paths = find_pictures(files)
-    rows = list(_rows(deployed, paths))
+    rows = list(_rows(deployed, find_pictures(files)))
     if not rows:
         raise InputError("none of the pictures could be read")
-    from limbeck.console import is_quiet
-
-    if output is not None or not is_quiet():
-        text = _csv(rows)
-        if output is None:
-            sys.stdout.write(text)
-        else:
-            write_text(output, text)
     return rows
 
 
@@ -92,7 +84,8 @@ def _rows(deployed: DeployedModel, paths: list[Path]) -> Iterator[dict[str, Any]
             progress.advance(len(paths[start : start + BATCH]))
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
+def predictions_csv(rows: list[dict[str, Any]]) -> str:
+    """One line per picture: file, label, confidence, then the probability of every class."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["file", "label", "confidence", *rows[0]["probabilities"]])

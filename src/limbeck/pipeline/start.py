@@ -10,7 +10,7 @@ from typing import Any
 from limbeck.errors import InputError, unknown_name
 from limbeck.recipe import Recipe, parse_recipe, read_recipe
 
-__all__ = ["list_recipes", "open_recipe", "parse_changes", "recipe_header"]
+__all__ = ["is_bare_data", "list_recipes", "open_recipe", "parse_changes", "recipe_header"]
 
 
 def list_recipes() -> list[str]:
@@ -40,6 +40,14 @@ def recipe_header(name: str) -> str:
     return first.removeprefix("#").strip()
 
 
+def is_bare_data(given: str) -> bool:
+    """Whether `given` is pictures without a recipe: a folder that is no run, or a table."""
+    path = Path(given)
+    if path.is_dir():
+        return not (path / "recipe.json").exists()
+    return path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".parquet")
+
+
 def open_recipe(given: str, changes: dict[str, Any] | None = None) -> tuple[Recipe, Path]:
     """Read the recipe that `given` means, and the folder that its run goes to by default.
 
@@ -60,9 +68,7 @@ def open_recipe(given: str, changes: dict[str, Any] | None = None) -> tuple[Reci
             tomllib.loads(recipe_text(given)), where=given, changes=changes, default_name=given.replace("/", "-")
         )
     elif path.is_dir():
-        raise InputError(
-            f"{given}: a folder, but not of a run (no recipe.json); `limbeck new {given}` makes a recipe for the pictures in it"
-        )
+        raise InputError(f"{given}: a folder, but not of a run (no recipe.json)")
     else:
         raise unknown_name("recipe", given, list_recipes(), where="recipe")
     return recipe, Path("runs") / recipe.name

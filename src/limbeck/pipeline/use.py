@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from limbeck.console import bar
 from limbeck.deployed import DeployedModel, load, read_artifact
 from limbeck.errors import InputError
+from limbeck.pictures import Fit
 from limbeck.pipeline.calibrate import calibration_figures
 
-__all__ = ["evaluate_model", "measure_anything"]
+__all__ = ["evaluate_model", "match_classes", "measure_anything", "measurement_text"]
 
 
 def evaluate_model(model: str, data: str, *, target: str = "onnxruntime") -> dict[str, Any]:
@@ -32,7 +33,7 @@ def evaluate_model(model: str, data: str, *, target: str = "onnxruntime") -> dic
     from limbeck.tasks import Classification
 
     deployed = load(model)
-    pictures = read_labelled(data, image_size=deployed.input_size, fit=deployed.fit)
+    pictures = read_labelled(data, image_size=deployed.input_size, fit=cast(Fit, deployed.fit))
     labels = match_classes(pictures.class_names, deployed, where=data)[pictures.labels]
     device = open_device(target)
     artifact = read_artifact(deployed.path)
@@ -96,3 +97,19 @@ def measure_anything(thing: str, *, target: str, runs: int, size: int) -> dict[s
         "params": network.params(),
         "macs": network.macs(),
     }
+
+
+def measurement_text(record: dict[str, Any]) -> str:
+    """What `measure_anything` found, in three lines."""
+    latency, memory = record["latency_ms"], record["peak_memory_bytes"]
+    lines = [
+        f"{record['artifact']} on {record['device']} "
+        f"({record['runtime']} {record['runtime_version']}, {record['threads']} threads)",
+        f"median {latency['median']:.3g} ms, p90 {latency['p90']:.3g} ms, IQR {latency['iqr']:.2g} ms, n = {latency['n']}",
+        f"file {record['size_bytes'] / 1e6:.2f} MB" + (f", peak memory {memory / 1e6:.1f} MB" if memory else ""),
+    ]
+    if not record["steady"]:
+        lines.append(
+            f"not steady: the last third ran at {record['drift']:.2f} x the first; measure again on an idle device"
+        )
+    return "\n".join(lines)
