@@ -323,7 +323,7 @@ def _run(
     from limbeck.pipeline.run import run_recipe, run_seeds
 
     summary = run_seeds(recipe, folder, seeds) if seeds is not None else run_recipe(recipe, folder, until=until)
-    if as_json:
+    if as_json and os.environ.get("RANK", "0") == "0":  # under torchrun one process answers
         print(json.dumps(summary, indent=2))
 
 

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from limbeck.errors import InputError, unknown_name
+from limbeck.errors import InputError, LimbeckError, unknown_name
 
 __all__ = [
     "Precision",
@@ -32,8 +32,8 @@ __all__ = [
 ]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-# Rank 0 evaluates and writes while the others wait: that may take long, and is no sign of a hang.
-PATIENCE = timedelta(hours=4)
+# Rank 0 searches, evaluates and writes while the others wait: that may take days, and is no sign of a hang.
+PATIENCE = timedelta(days=30)
 
 
 def choose_device(name: str | torch.device) -> torch.device:
@@ -107,14 +107,16 @@ class World:
     def wait(self) -> None:
         """Wait until every process is here."""
         if self.size > 1:
-            dist.barrier()
+            with self._lost_told():
+                dist.barrier()
 
     def share(self, value: Any) -> Any:
         """Return rank 0's plain value in every process."""
         if self.size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0)
+        with self._lost_told():
+            dist.broadcast_object_list(box, src=0)
         return box[0]
 
     def any(self, claim: bool, device: torch.device) -> bool:
@@ -122,8 +124,19 @@ class World:
         if self.size == 1:
             return claim
         flag = torch.tensor(float(claim), device=device)
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        with self._lost_told():
+            dist.all_reduce(flag, op=dist.ReduceOp.MAX)
         return bool(flag.item())
+
+    @contextmanager
+    def _lost_told(self) -> Iterator[None]:
+        """What a process says whose partner is gone: the partner knows why, and has said so."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise LimbeckError(
+                f"process {self.rank}: another process of this run has ended; see its message"
+            ) from error
 
 
 def join_world(device: str = "auto", *, distributed: bool | None = None) -> tuple[World, torch.device]:
