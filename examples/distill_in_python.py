@@ -29,7 +29,15 @@ def main(folder: str, *, epochs: int = 6, limit: int | None = None) -> dict[str,
 
     options = {"num_classes": len(splits.class_names), "input_size": 16}
     teacher = create_model("mobilenet_v2", width_multiplier=0.5, **options)
-    fit(Supervised(teacher, task.criterion), batches, settings, folder=f"{folder}/teacher", seed=0, evaluate=figures)
+    fit(
+        Supervised(teacher, task.criterion),
+        batches,
+        settings,
+        folder=f"{folder}/teacher",
+        seed=0,
+        evaluate=figures,
+        name="teacher",
+    )
 
     student = create_model("mobilenet_v3_small", width_multiplier=0.5, **options)
     objective = distillation("nkd", student=student, teacher=teacher, criterion=task.criterion)
