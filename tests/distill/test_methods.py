@@ -19,7 +19,8 @@ from limbeck.distill import (
     teacher_role,
 )
 from limbeck.errors import InputError
-from limbeck.losses import cross_entropy, dml, kd, nkd, uskd
+from limbeck.losses import bdkd, cross_entropy, dist, dkd, dml, kd, nkd, uskd
+from limbeck.testing.methods import check_distillation
 
 sys.path.insert(0, str(Path(__file__).parent))
 from graph_parts import Bank, Hint, make_batch, make_net, now, two_teachers
@@ -319,3 +320,78 @@ def test_a_loss_from_outside_the_package():
     terms = [Term("graph_parts:two_teachers", teacher=("teacher", "teacher"))]
     values = distillation_from_terms(terms, student=make_net(1), teacher=make_net(2))(make_batch(), now())
     assert set(values) == {"loss", "two_teachers", "task"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_two_steps(method):
+    student, second, batch = make_net(1), make_net(2, width=9), make_batch()
+    teacher = None if teacher_role(method) == "none" else second
+    objective = distillation(method, student=student, teacher=teacher)
+    check_distillation(objective, batch, teacher=teacher if teacher_role(method) == "frozen" else None)
+    optimizer = torch.optim.SGD(objective.parameters(), lr=0.002)
+    found = []
+    for _ in range(3):
+        values = objective(batch, now(0.5))
+        values["loss"].backward()
+        objective.after_backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        objective.after_step()
+        found.append(values["loss"].item())
+    assert found[0] > found[1] > found[2]
+
+
+@pytest.mark.parametrize("method", PRESETS)
+def test_every_preset_makes_a_graph(method):
+    for preset in PRESETS[method]:
+        teacher = None if teacher_role(method) == "none" else make_net(2)
+        values = distillation(method, student=make_net(1), teacher=teacher, preset=preset)(make_batch(), now(0.5))
+        assert torch.isfinite(values["loss"])
+
+
+def test_dkd_rises_over_its_warmup():
+    student, teacher, batch = make_net(1), make_net(2), make_batch()
+    objective = distillation("dkd", student=student, teacher=teacher, preset="cifar100_resnet")
+    values = objective(batch, now(10 / 240))
+    assert torch.allclose(
+        values["dkd"], dkd(student(batch.inputs), teacher(batch.inputs), target=batch.target, beta=2.0)
+    )
+    assert torch.allclose(values["loss"], values["task"] + 0.5 * values["dkd"])
+    values = objective(batch, now(0.5))
+    assert torch.allclose(values["loss"], values["task"] + values["dkd"])
+
+
+def test_dist_is_its_weighted_sum():
+    student, teacher, batch = make_net(1), make_net(2), make_batch()
+    for preset, temperature in (("cifar100", 4.0), ("imagenet", 1.0)):
+        values = distillation("dist", student=student, teacher=teacher, preset=preset)(batch, now())
+        expected = dist(student(batch.inputs), teacher(batch.inputs), temperature=temperature)
+        assert torch.allclose(values["dist"], expected)
+        assert torch.allclose(values["loss"], values["task"] + 2 * values["dist"])
+
+
+def test_bdkd_balances_the_student_and_gives_no_gradient_across():
+    student, peer, batch = make_net(1), make_net(2, width=9), make_batch()
+    options = {"temperature": 2.0, "weighting": "soft", "sharpness": 3.0}
+    objective = distillation("bdkd", student=student, teacher=peer, peer_dml=0.5, **options)
+    assert dict(objective.learners()) == {"student": student, "peer": peer}
+    values = objective(batch, now())
+    a, b = student(batch.inputs), peer(batch.inputs)
+    assert torch.allclose(values["bdkd"], bdkd(a, b, **options))
+    assert torch.allclose(values["peer_dml"], dml(b, a, temperature=2.0))
+    total = values["task"] + values["bdkd"] + values["peer_task"] + 0.5 * values["peer_dml"]
+    assert torch.allclose(values["loss"], total)
+    for one, other, term in ((student, peer, "student"), (peer, student, "peer")):
+        graph = distillation("bdkd", student=student, teacher=peer)
+        graph.edges = [edge for edge in graph.edges if edge.term.student == term]
+        graph.zero_grad(set_to_none=True)
+        graph(batch, now())["loss"].backward()
+        assert all(gradients(one).values())
+        assert not any(gradients(other).values())
+
+
+def test_bdkd_leaves_out_the_squared_temperature_on_both_sides():
+    student, peer, batch = make_net(1), make_net(2, width=9), make_batch()
+    values = distillation("bdkd", student=student, teacher=peer, temperature=2.0, scaled=False)(batch, now())
+    total = values["task"] + values["bdkd"] + values["peer_task"] + values["peer_dml"] / 4
+    assert torch.allclose(values["loss"], total)

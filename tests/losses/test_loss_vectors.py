@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from limbeck.losses import cross_entropy, dml, kd, nkd, uskd
+from limbeck.losses import bdkd, cross_entropy, dist, dkd, dml, kd, nkd, uskd
 
 VECTORS = json.loads((Path(__file__).parent / "distillation_vectors.json").read_text())["cases"]
 TOLERANCE = 1e-10
@@ -117,3 +117,75 @@ def test_label_smoothing(case):
     smoothed = cross_entropy(case.student, target=case.target, smoothing=0.1)
     assert close(smoothed, case.values["label_smoothing_uniform_0.1"])
     assert close(cross_entropy(case.student, target=case.target), case.values["ce_student"])
+
+
+def test_dkd_values_and_gradient(case):
+    def run(**options):
+        return dkd(case.student, case.teacher, target=case.target, **options)
+
+    for temperature in (1.0, 4.0):
+        key = f"T{temperature:g}"
+        assert close(run(temperature=temperature, alpha=1.0, beta=0.0), case.values[f"dkd_tckd_{key}"])
+        assert close(run(temperature=temperature, alpha=0.0, beta=1.0), case.values[f"dkd_nckd_{key}"])
+    assert close(run(temperature=1.0, beta=0.5), case.values["dkd_T1_a1_b0.5"])
+    value = run()
+    assert close(value, case.values["dkd_T4_a1_b8"])
+    value.backward()
+    assert close(case.student.grad, case.gradients["dkd_T4_a1_b8"])
+
+
+def test_kd_is_both_parts_of_dkd_the_second_by_what_the_teacher_gives_the_others(case):
+    for row in range(len(case.target)):
+        student, teacher, target = (x[row : row + 1] for x in (case.student, case.teacher, case.target))
+        beta = 1 - (teacher / 4).softmax(1)[0, target].item()
+        assert close(dkd(student, teacher, target=target, beta=beta), kd(student, teacher).item())
+
+
+def test_dist_values_and_gradient(case):
+    for temperature in (1.0, 4.0):
+        options, key = {"temperature": temperature}, f"T{temperature:g}"
+        assert close(dist(case.student, case.teacher, gamma=0.0, **options), case.values[f"dist_inter_{key}"])
+        assert close(dist(case.student, case.teacher, beta=0.0, **options), case.values[f"dist_intra_{key}"])
+        assert close(dist(case.student, case.teacher, **options), case.values[f"dist_{key}_b1_g1"])
+    dist(case.student, case.teacher, temperature=4.0).backward()
+    assert close(case.student.grad, case.gradients["dist_T4"])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_bdkd_values(case, temperature):
+    key = f"T{temperature:g}"
+    value = bdkd(case.student, case.teacher, temperature=temperature)
+    assert close(value, case.values[f"bdkd_student_kl_{key}_hi2_lo1_reconstructed"])
+    for options in ({"weighting": "none"}, {"high": 1.0, "low": 1.0}):
+        jeffreys = bdkd(case.student, case.teacher, temperature=temperature, **options)
+        assert close(jeffreys, case.values[f"bdkd_student_kl_{key}_hi1_lo1"])
+    assert close(dml(case.teacher, case.student, temperature=temperature), case.values[f"bdkd_teacher_kl_{key}"])
+
+
+def test_bdkd_gradients_of_both_networks_and_totals(case):
+    value = bdkd(case.student, case.teacher)
+    total = cross_entropy(case.student, target=case.target) + value
+    assert close(total, case.values["bdkd_student_total_T1_hi2_lo1_reconstructed"])
+    value.backward()
+    assert close(case.student.grad, case.gradients["bdkd_student_kl_T1_hi2_lo1_reconstructed"])
+    assert case.teacher.grad is None
+    case.student.grad = None
+    other = dml(case.teacher, case.student)
+    assert close(cross_entropy(case.teacher, target=case.target) + other, case.values["bdkd_teacher_total_T1"])
+    other.backward()
+    assert close(case.teacher.grad, case.gradients["bdkd_teacher_kl_T1_wrt_teacher"])
+    assert case.student.grad is None
+
+
+@pytest.mark.parametrize("entropy_temperature", [1.0, 4.0])
+def test_bdkd_weights_by_the_published_entropies(case, entropy_temperature):
+    key = f"T{entropy_temperature:g}"
+    forward, reverse = (torch.tensor(case.values[f"bdkd_{name}_per_sample_T1"]) for name in ("fkl", "rkl"))
+    ours, theirs = (torch.tensor(case.values[f"bdkd_entropy_{name}_{key}"]) for name in ("student", "teacher"))
+    of_reverse = 2 / (1 + torch.exp(-3.0 * (ours.double() - theirs.double())))
+    expected = (of_reverse * reverse.double() + (2 - of_reverse) * forward.double()).mean()
+    soft = bdkd(case.student, case.teacher, weighting="soft", sharpness=3.0, entropy_temperature=entropy_temperature)
+    assert abs(soft.item() - expected.item()) < 1e-6
+    switched = torch.where(ours > theirs, 0.5 * forward + 3.0 * reverse, 3.0 * forward + 0.5 * reverse).mean()
+    hard = bdkd(case.student, case.teacher, high=3.0, low=0.5, entropy_temperature=entropy_temperature)
+    assert abs(hard.item() - switched.item()) < 1e-6

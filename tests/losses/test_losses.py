@@ -1,13 +1,16 @@
 """Rules that every loss keeps, hand values, options and bad input."""
 
+import inspect
 import math
 
 import pytest
 import torch
 
 from limbeck.errors import InputError
-from limbeck.losses import LOSSES, check_options, cross_entropy, dml, kd, loss_options, nkd, uskd
+from limbeck.losses import LOSSES, bdkd, check_options, cross_entropy, dist, dkd, dml, kd, loss_options, nkd, uskd
 from limbeck.testing.losses import check_loss
+
+ZERO_AT_MATCH = ("kd", "dml", "dkd", "bdkd")
 
 
 @pytest.fixture(autouse=True)
@@ -17,11 +20,11 @@ def _one_thread():
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_conforms(name):
-    check_loss(LOSSES[name], second_learns=name == "uskd", zero_at_match=name in ("kd", "dml"))
+    check_loss(LOSSES[name], second_learns=name == "uskd", zero_at_match=name in ZERO_AT_MATCH)
 
 
 @pytest.mark.parametrize("classes", [3, 100])
-@pytest.mark.parametrize("name", ["nkd", "uskd"])
+@pytest.mark.parametrize("name", ["nkd", "uskd", "dkd", "dist", "bdkd"])
 def test_losses_on_few_and_many_classes(name, classes):
     check_loss(LOSSES[name], classes=classes, batch=5, second_learns=name == "uskd")
 
@@ -127,7 +130,8 @@ def test_losses_compile_to_one_graph(name):
     torch.manual_seed(0)
     student = torch.randn(4, 6, requires_grad=True)
     others = [] if name == "cross_entropy" else [torch.randn(4, 6)]
-    keywords = {} if name in ("kd", "dml") else {"target": torch.tensor([1, 0, 5, 2])}
+    takes_target = "target" in inspect.signature(LOSSES[name]).parameters
+    keywords = {"target": torch.tensor([1, 0, 5, 2])} if takes_target else {}
     compiled = torch.compile(LOSSES[name], backend="aot_eager", fullgraph=True)
     expected, value = LOSSES[name](student, *others, **keywords), compiled(student, *others, **keywords)
     assert torch.allclose(value, expected, atol=1e-6)
@@ -162,6 +166,14 @@ def test_bad_input_gives_one_line():
     bad(lambda: nkd(student, teacher, target=torch.rand(4, 3)), "soft target must be")
     bad(lambda: uskd(student, teacher, target=torch.full((4, 5), 0.2)), "more than two entries")
     bad(lambda: uskd(student, torch.randn(4, 6), target=target), "student is .* but weak is")
+    bad(lambda: dkd(student[:, :2], teacher[:, :2], target=target % 2), "dkd: needs at least 3 classes")
+    bad(lambda: dkd(student, teacher, target=target, temperature=0.0), "dkd: temperature must be positive")
+    bad(lambda: dkd(student, teacher, target=target + 2), "dkd: target holds class 5")
+    bad(lambda: dist(student, teacher, temperature=-1.0), "dist: temperature must be positive")
+    bad(lambda: bdkd(student, teacher, temperature=0.0), "bdkd: temperature must be positive")
+    bad(lambda: bdkd(student, teacher, entropy_temperature=0.0), "bdkd: entropy_temperature must be positive")
+    bad(lambda: bdkd(student, teacher, ceiling=-1.0), "bdkd: ceiling must be positive")
+    bad(lambda: bdkd(student, teacher, weighting="sof"), "bdkd: unknown weighting 'sof'; did you mean 'soft'")
     bad(lambda: cross_entropy(student, target=target, smoothing=1.0), "smoothing must lie in")
 
 
@@ -174,3 +186,48 @@ def test_options_are_the_signature():
         "term 'kd': unknown option 'temprature'; did you mean 'temperature'",
     )
     bad(lambda: check_options({}, {"x": 1}, where="term 'a'"), "takes no options")
+
+
+def test_dkd_takes_the_largest_entry_of_a_mixed_label():
+    torch.manual_seed(0)
+    student, teacher, hard = torch.randn(4, 5), torch.randn(4, 5), torch.tensor([1, 4, 0, 2])
+    rows = 0.7 * torch.eye(5)[hard] + 0.3 * torch.eye(5)[(hard + 1) % 5]
+    assert torch.equal(dkd(student, teacher, target=rows), dkd(student, teacher, target=hard))
+
+
+def test_dist_ignores_scale_and_shift_of_probabilities_but_not_order():
+    torch.manual_seed(0)
+    student = torch.randn(8, 5, dtype=torch.float64)
+    assert abs(dist(student, student).item()) < 1e-6
+    blurred = (0.5 * student.softmax(1) + 0.5 / 5).log()  # each row and column a linear function of the student's
+    assert abs(dist(student, blurred).item()) < 1e-6
+    assert dist(student, student.flip(1)).item() > 0.5
+
+
+def test_bdkd_becomes_dml_without_the_reverse_divergence_and_bounds_each_sample():
+    torch.manual_seed(0)
+    student, sure = torch.randn(6, 5, dtype=torch.float64), 9 * torch.randn(6, 5, dtype=torch.float64)
+    spread = 0.1 * sure  # of larger entropy than the student: the forward divergence is favoured
+    pure = bdkd(5 * student, spread, temperature=2.0, high=1.0, low=0.0)
+    assert torch.allclose(pure, dml(5 * student, spread, temperature=2.0))
+    shift = torch.randn(6, 1, dtype=torch.float64)
+    assert torch.allclose(bdkd(student + shift, sure - shift), bdkd(student, sure))
+    unscaled = bdkd(student, sure, temperature=2.0, scaled=False)
+    assert torch.allclose(4 * unscaled, bdkd(student, sure, temperature=2.0))
+    student.requires_grad_()
+    bounded = bdkd(student, sure, weighting="none", ceiling=1e-6)
+    bounded.backward()
+    assert bounded.item() == pytest.approx(2e-6)
+    assert not student.grad.any()
+
+
+def test_bdkd_weights_carry_no_gradient():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(1, 5, dtype=torch.float64, requires_grad=True), torch.randn(1, 5).double()
+    entropy = [-(x.softmax(1) * x.log_softmax(1)).sum() for x in (student, teacher)]
+    of_reverse = (2 * torch.sigmoid(entropy[0] - entropy[1])).item()
+    forward = dml(student, teacher)
+    reverse = (student.softmax(1) * (student.log_softmax(1) - teacher.log_softmax(1))).sum()
+    expected = torch.autograd.grad((2 - of_reverse) * forward + of_reverse * reverse, student)[0]
+    found = torch.autograd.grad(bdkd(student, teacher, weighting="soft"), student)[0]
+    assert torch.allclose(found, expected, atol=1e-12)

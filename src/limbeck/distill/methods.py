@@ -1,4 +1,4 @@
-"""The named methods: each a function from networks to a graph, with the papers' values as presets. No formulas, no
+"""The named methods: each a function from networks to a graph. The papers' values are in `presets`; no formulas, no
 loop.
 """
 
@@ -12,6 +12,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from limbeck.distill.objective import Distillation
+from limbeck.distill.presets import PRESETS
 from limbeck.distill.sources import Frozen, Learner
 from limbeck.distill.term import TASK, Term, check_term
 from limbeck.errors import InputError, unknown_name
@@ -30,23 +31,6 @@ __all__ = [
     "method_options",
     "teacher_role",
 ]
-
-PRESETS: dict[str, dict[str, dict[str, float]]] = {
-    "kd": {
-        "cifar100": {"ce": 0.1, "kd": 0.9, "temperature": 4.0},
-        "imagenet": {"ce": 0.5, "kd": 0.5, "temperature": 1.0},
-    },
-    "nkd": {
-        "imagenet": {"ce": 1.0, "nkd": 1.0, "temperature": 1.0, "gamma": 1.5},
-        "imagenet_vit": {"ce": 1.0, "nkd": 1.0, "temperature": 1.0, "gamma": 1.0},
-        "cifar100": {"ce": 1.0, "nkd": 1.0, "temperature": 3.0, "gamma": 3.5},
-    },
-    "uskd": {
-        "imagenet": {"ce": 1.0, "alpha": 1.0, "beta": 0.1, "mu": 0.005},
-        "cifar100": {"ce": 1.0, "alpha": 0.1, "beta": 0.1, "mu": 0.1},
-    },
-}
-"""Method -> data set -> the values that the authors' configurations hold for it (mdistiller's for `kd`)."""
 
 ROLES = ("student", "teacher", "peer", "criterion", "example", "num_samples")
 """What a method is handed where its signature names it: `teacher` is ready and frozen, `peer` trains from scratch
@@ -116,6 +100,75 @@ def uskd(
     return Graph({"student": Learner(student, exit_stage=exit_stage)}, terms)
 
 
+def dkd(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "cifar100",
+    ce: float | None = None,
+    temperature: float | None = None,
+    alpha: float | None = None,
+    beta: float | None = None,
+    warmup: float | None = None,
+) -> Graph:
+    """Decoupled distillation from a ready teacher, whose weight rises from 0 over the share `warmup` of the training."""
+    values = _values("dkd", preset, ce=ce, temperature=temperature, alpha=alpha, beta=beta, warmup=warmup)
+    options = {name: values[name] for name in ("temperature", "alpha", "beta")}
+    terms = [Term(TASK, weight=values["ce"]), Term("dkd", warmup=values["warmup"], options=options)]
+    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
+
+
+def dist(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "cifar100",
+    ce: float | None = None,
+    dist: float | None = None,
+    temperature: float | None = None,
+    beta: float | None = None,
+    gamma: float | None = None,
+) -> Graph:
+    """Distillation from a ready, stronger teacher: correlations within samples and within classes."""
+    values = _values("dist", preset, ce=ce, dist=dist, temperature=temperature, beta=beta, gamma=gamma)
+    options = {name: values[name] for name in ("temperature", "beta", "gamma")}
+    terms = [Term(TASK, weight=values["ce"]), Term("dist", weight=values["dist"], options=options)]
+    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
+
+
+def bdkd(
+    student: nn.Module,
+    peer: nn.Module,
+    *,
+    ce: float = 1.0,
+    bdkd: float = 1.0,
+    peer_dml: float = 1.0,
+    temperature: float = 1.0,
+    high: float = 2.0,
+    low: float = 1.0,
+    weighting: str = "switch",
+    sharpness: float = 1.0,
+    entropy_temperature: float | None = None,
+    scaled: bool = True,
+    ceiling: float | None = None,
+) -> Graph:
+    """Balanced-divergence distillation online: both networks train from scratch, the student by both divergences.
+
+    A reconstruction, as the loss `bdkd`; the peer learns by `dml`, KL(student || peer), of the weight `peer_dml`.
+    """
+    balance = {"high": high, "low": low, "weighting": weighting, "sharpness": sharpness}
+    balance |= {"entropy_temperature": entropy_temperature, "scaled": scaled, "ceiling": ceiling}
+    # `dml` carries T^2, which an unscaled student's term must not meet on the other side
+    of_peer = peer_dml if scaled else peer_dml / temperature**2
+    terms = [
+        Term(TASK, weight=ce),
+        Term("bdkd", teacher="peer", weight=bdkd, options={"temperature": temperature, **balance}),
+        Term(TASK, student="peer", weight=ce),
+        Term("dml", student="peer", teacher="student", weight=of_peer, options={"temperature": temperature}),
+    ]
+    return Graph({"student": Learner(student), "peer": Learner(peer)}, terms)
+
+
 def dml(student: nn.Module, peer: nn.Module, *, ce: float = 1.0, dml: float = 1.0, temperature: float = 1.0) -> Graph:
     """Deep mutual learning: student and a peer train together from scratch, each from the other."""
     options = {"temperature": temperature}
@@ -128,7 +181,15 @@ def dml(student: nn.Module, peer: nn.Module, *, ce: float = 1.0, dml: float = 1.
     return Graph({"student": Learner(student), "peer": Learner(peer)}, terms)
 
 
-METHODS: dict[str, Callable[..., Graph | Distillation]] = {"dml": dml, "kd": kd, "nkd": nkd, "uskd": uskd}
+METHODS: dict[str, Callable[..., Graph | Distillation]] = {
+    "bdkd": bdkd,
+    "dist": dist,
+    "dkd": dkd,
+    "dml": dml,
+    "kd": kd,
+    "nkd": nkd,
+    "uskd": uskd,
+}
 """Name -> method; its keyword-only parameters are the option schema (`method_options`)."""
 
 

@@ -10,17 +10,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from limbeck.losses.bdkd import bdkd
 from limbeck.losses.checks import check_options, loss_options
 from limbeck.losses.cross_entropy import cross_entropy
+from limbeck.losses.dist import dist
+from limbeck.losses.dkd import dkd
 from limbeck.losses.dml import dml
 from limbeck.losses.kd import kd
 from limbeck.losses.nkd import nkd
 from limbeck.losses.uskd import uskd
 
-__all__ = ["LOSSES", "check_options", "cross_entropy", "dml", "kd", "loss_options", "nkd", "uskd"]
+__all__ = [
+    "LOSSES",
+    "bdkd",
+    "check_options",
+    "cross_entropy",
+    "dist",
+    "dkd",
+    "dml",
+    "kd",
+    "loss_options",
+    "nkd",
+    "uskd",
+]
 
 LOSSES: dict[str, Callable[..., Any]] = {
+    "bdkd": bdkd,
     "cross_entropy": cross_entropy,
+    "dist": dist,
+    "dkd": dkd,
     "dml": dml,
     "kd": kd,
     "nkd": nkd,
