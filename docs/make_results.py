@@ -1,6 +1,6 @@
 """Print the table of measured results that README quotes, from finished runs' `report.json`.
 
-    python docs/make_results.py runs/quickstart runs/tiny_imagenet-ten_classes
+Run: python docs/make_results.py runs/quickstart runs/tiny_imagenet-ten_classes
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def rows(run: Path) -> list[str]:
 
 
 def main() -> None:
+    """Print the header, and the rows of every run given."""
     print(HEADER)
     for run in sys.argv[1:]:
         print("\n".join(rows(Path(run))))
