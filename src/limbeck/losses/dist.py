@@ -51,5 +51,8 @@ def dist(
 
 def _correlation(ours: Tensor, theirs: Tensor, axis: int) -> Tensor:
     """Pearson correlation along `axis`; 0 where either side is constant."""
-    ours, theirs = ours - ours.mean(axis, keepdim=True), theirs - theirs.mean(axis, keepdim=True)
-    return (ours * theirs).sum(axis) / (vector_norm(ours, dim=axis) * vector_norm(theirs, dim=axis) + EPSILON)
+    theirs = theirs - theirs.mean(axis, keepdim=True)
+    # the product needs one centred side only; a softmax's mean over the classes is known without a gradient
+    centre = 1 / ours.shape[1] if axis == 1 else ours.mean(axis, keepdim=True)
+    norms = vector_norm(ours - centre, dim=axis) * vector_norm(theirs, dim=axis)
+    return (ours * theirs).sum(axis) / (norms + EPSILON)

@@ -9,6 +9,7 @@ from torch.nn import functional
 from limbeck.errors import InputError
 from limbeck.losses.checks import class_indices, logit_pair
 from limbeck.losses.divergence import non_target_log_sum
+from limbeck.losses.ranking import descending_order
 
 __all__ = ["uskd"]
 
@@ -100,6 +101,5 @@ def _zipf(score: Tensor, labels: Tensor) -> Tensor:
     """1 / rank by descending score over all classes, the targets then dropped and the rest made to sum to 1."""
     n, k = score.shape
     law = torch.arange(1, k + 1, device=score.device, dtype=score.dtype).reciprocal_()
-    order = score.argsort(dim=1, descending=True, stable=True)
-    weights = torch.empty_like(score).scatter_(1, order, law.expand(n, k)).scatter_(1, labels, 0.0)
+    weights = torch.empty_like(score).scatter_(1, descending_order(score), law.expand(n, k)).scatter_(1, labels, 0.0)
     return weights.div_(weights.sum(1, keepdim=True))
