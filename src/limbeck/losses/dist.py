@@ -43,7 +43,10 @@ def dist(
     student, teacher = logit_pair(student, teacher, loss="dist")
     if not temperature > 0:
         raise InputError(f"dist: temperature must be positive, not {temperature}")
-    ours, theirs = (student / temperature).softmax(1), (teacher.detach() / temperature).softmax(1)
+    teacher = teacher.detach()
+    if temperature != 1:
+        student, teacher = student / temperature, teacher / temperature
+    ours, theirs = student.softmax(1), teacher.softmax(1)
     inter = 1 - _correlation(ours, theirs, 1).mean()
     intra = 1 - _correlation(ours, theirs, 0).mean()
     return (beta * inter + gamma * intra) * temperature**2
@@ -53,6 +56,6 @@ def _correlation(ours: Tensor, theirs: Tensor, axis: int) -> Tensor:
     """Pearson correlation along `axis`; 0 where either side is constant."""
     theirs = theirs - theirs.mean(axis, keepdim=True)
     # the product needs one centred side only; a softmax's mean over the classes is known without a gradient
-    centre = 1 / ours.shape[1] if axis == 1 else ours.mean(axis, keepdim=True)
-    norms = vector_norm(ours - centre, dim=axis) * vector_norm(theirs, dim=axis)
+    shift = -1 / ours.shape[1] if axis == 1 else -ours.mean(axis, keepdim=True)
+    norms = vector_norm(ours + shift, dim=axis) * vector_norm(theirs, dim=axis)
     return (ours * theirs).sum(axis) / (norms + EPSILON)
