@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["Bar", "bar", "is_quiet", "say", "set_quiet", "warn"]
+__all__ = ["Bar", "bar", "hushed", "is_quiet", "say", "set_quiet", "warn"]
 
 _quiet = False
 
@@ -17,6 +17,17 @@ def set_quiet(quiet: bool) -> None:
     """Silence `say` and bars (warnings stay): for `--json` and for worker processes."""
     global _quiet
     _quiet = quiet
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Silence `say` and bars for the block: for the many small trainings inside one larger piece of work."""
+    before = _quiet
+    set_quiet(True)
+    try:
+        yield
+    finally:
+        set_quiet(before)
 
 
 def is_quiet() -> bool:

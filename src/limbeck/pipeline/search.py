@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from limbeck.console import say, set_quiet
+from limbeck.console import Bar, bar, hushed, say, set_quiet
 from limbeck.files import fingerprint
 from limbeck.models import Network, Table, build, inherit_weights
 from limbeck.pipeline.budget import ceilings_of, time_networks
@@ -80,26 +80,27 @@ def search(context: Context) -> StageRecord:
         if evaluate.seed is not None:
             say("search: candidates inherit the seed network's weights by cropping")
         try:
-            study = run_study(
-                space,
-                folder=folder,
-                sampler=section.sampler,
-                trials=section.trials,
-                batch=section.batch,
-                seed=section.seed,
-                ceilings=ceilings_of(context),
-                time_candidates=time_candidates,
-                cheap_cost=cheap_cost,
-                evaluate=evaluate,
-                workers=section.workers,
-                storage=section.storage,
-                higher_is_better=context.task.higher_is_better,
-                identity={
-                    "inputs": fingerprint({k: v for k, v in inputs.items() if k != "search"}),
-                    "proxy": inputs["search"]["proxy"],
-                },
-                on_event=_tell(section.trials),
-            )
+            with bar("search", section.trials, unit="candidate") as progress:
+                study = run_study(
+                    space,
+                    folder=folder,
+                    sampler=section.sampler,
+                    trials=section.trials,
+                    batch=section.batch,
+                    seed=section.seed,
+                    ceilings=ceilings_of(context),
+                    time_candidates=time_candidates,
+                    cheap_cost=cheap_cost,
+                    evaluate=evaluate,
+                    workers=section.workers,
+                    storage=section.storage,
+                    higher_is_better=context.task.higher_is_better,
+                    identity={
+                        "inputs": fingerprint({k: v for k, v in inputs.items() if k != "search"}),
+                        "proxy": inputs["search"]["proxy"],
+                    },
+                    on_event=_tell(section.trials, progress),
+                )
         finally:
             shutil.rmtree(folder / "probes", ignore_errors=True)
         shutil.rmtree(folder / "candidates", ignore_errors=True)
@@ -181,17 +182,18 @@ class ProxyEvaluation:
         folder = Path(self.folder) / "stages" / "search" / "candidates" / fingerprint([point, seed])
         evaluate = context.evaluator(train.device)
         assert evaluate is not None  # resolve refuses a search without a validation split
-        train_objective(
-            context,
-            network,
-            train,
-            folder,
-            seed=seed,
-            name="candidate",
-            pictures=pictures,
-            select=False,
-            is_shared=False,
-        )
+        with hushed():
+            train_objective(
+                context,
+                network,
+                train,
+                folder,
+                seed=seed,
+                name="candidate",
+                pictures=pictures,
+                select=False,
+                is_shared=False,
+            )
         figures = evaluate(network)
         shutil.rmtree(folder, ignore_errors=True)
         return Evaluation(
@@ -232,8 +234,10 @@ def _reference_row(trials: list[dict[str, Any]]) -> dict[str, Any]:
     return {key: first[key] for key in ("number", "accuracy", "latency_ms")}
 
 
-def _tell(trials: int) -> Any:
+def _tell(trials: int, progress: Bar) -> Any:
     def on_event(event: str, record: dict[str, Any]) -> None:
+        if event in ("resumed", "finished"):
+            progress.advance(record["finished"] if event == "resumed" else 1)
         if event == "resumed":
             say(f"search: goes on with {record['finished']} of {record['trials']} candidates done")
         elif event == "finished":
