@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from limbeck.losses import bdkd, cross_entropy, dist, dkd, dml, kd, nkd, uskd
+from limbeck.losses import bdkd, cross_entropy, dist, dkd, dml, kd, lskd, nkd, standardise, uskd
 
 VECTORS = json.loads((Path(__file__).parent / "distillation_vectors.json").read_text())["cases"]
 TOLERANCE = 1e-10
@@ -189,3 +189,13 @@ def test_bdkd_weights_by_the_published_entropies(case, entropy_temperature):
     switched = torch.where(ours > theirs, 0.5 * forward + 3.0 * reverse, 3.0 * forward + 0.5 * reverse).mean()
     hard = bdkd(case.student, case.teacher, high=3.0, low=0.5, entropy_temperature=entropy_temperature)
     assert abs(hard.item() - switched.item()) < 1e-6
+
+
+def test_logit_standardisation(case):
+    assert close(standardise(case.student), case.values["lskd_zscore_student"])
+    value = lskd(case.student, case.teacher)
+    assert close(value, case.values["lskd_T2"])
+    total = 0.1 * cross_entropy(case.student, target=case.target) + 9 * value
+    assert close(total, case.values["lskd_total_T2_ce0.1_kd9"])
+    value.backward()
+    assert close(case.student.grad, case.gradients["lskd_T2"])

@@ -7,10 +7,24 @@ import pytest
 import torch
 
 from limbeck.errors import InputError
-from limbeck.losses import LOSSES, bdkd, check_options, cross_entropy, dist, dkd, dml, kd, loss_options, nkd, uskd
+from limbeck.losses import (
+    LOSSES,
+    bdkd,
+    check_options,
+    cross_entropy,
+    dist,
+    dkd,
+    dml,
+    kd,
+    loss_options,
+    lskd,
+    nkd,
+    standardise,
+    uskd,
+)
 from limbeck.testing.losses import check_loss
 
-ZERO_AT_MATCH = ("kd", "dml", "dkd", "bdkd")
+ZERO_AT_MATCH = ("kd", "dml", "dkd", "bdkd", "lskd")
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +183,9 @@ def test_bad_input_gives_one_line():
     bad(lambda: dkd(student[:, :2], teacher[:, :2], target=target % 2), "dkd: needs at least 3 classes")
     bad(lambda: dkd(student, teacher, target=target, temperature=0.0), "dkd: temperature must be positive")
     bad(lambda: dkd(student, teacher, target=target + 2), "dkd: target holds class 5")
+    bad(lambda: lskd(student, teacher, temperature=0.0), "temperature must be positive")
+    bad(lambda: lskd(student, teacher[:2]), "lskd: student is .* the same batch")
+    bad(lambda: standardise(student[0]), r"standardise: logits must be \[N, K\]")
     bad(lambda: dist(student, teacher, temperature=-1.0), "dist: temperature must be positive")
     bad(lambda: bdkd(student, teacher, temperature=0.0), "bdkd: temperature must be positive")
     bad(lambda: bdkd(student, teacher, entropy_temperature=0.0), "bdkd: entropy_temperature must be positive")
@@ -231,3 +248,17 @@ def test_bdkd_weights_carry_no_gradient():
     expected = torch.autograd.grad((2 - of_reverse) * forward + of_reverse * reverse, student)[0]
     found = torch.autograd.grad(bdkd(student, teacher, weighting="soft"), student)[0]
     assert torch.allclose(found, expected, atol=1e-12)
+
+
+def test_standardised_logits_compose_with_any_loss_and_rows_without_spread_stay_finite():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(4, 5, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
+    target = torch.tensor([1, 4, 0, 2])
+    plain = dkd(standardise(student), standardise(teacher), target=target, temperature=2.0)
+    scaled = dkd(standardise(3 * student + 7), standardise(teacher / 4), target=target, temperature=2.0)
+    assert plain.item() == pytest.approx(scaled.item(), rel=1e-5)
+    assert plain.item() != pytest.approx(dkd(student, teacher, target=target, temperature=2.0).item(), rel=1e-2)
+    flat = torch.full((2, 5), 3.0, requires_grad=True)
+    kd(standardise(flat), torch.randn(2, 5)).backward()
+    assert torch.isfinite(flat.grad).all()
+    assert standardise(flat.half()).dtype == torch.float32

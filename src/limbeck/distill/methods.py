@@ -100,6 +100,24 @@ def uskd(
     return Graph({"student": Learner(student, exit_stage=exit_stage)}, terms)
 
 
+def lskd(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "cifar100",
+    ce: float | None = None,
+    lskd: float | None = None,
+    temperature: float | None = None,
+) -> Graph:
+    """Distillation of standardised logits from a ready teacher."""
+    values = _values("lskd", preset, ce=ce, lskd=lskd, temperature=temperature)
+    terms = [
+        Term(TASK, weight=values["ce"]),
+        Term("lskd", weight=values["lskd"], options={"temperature": values["temperature"]}),
+    ]
+    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
+
+
 def dkd(
     student: nn.Module,
     teacher: nn.Module,
@@ -187,6 +205,7 @@ METHODS: dict[str, Callable[..., Graph | Distillation]] = {
     "dkd": dkd,
     "dml": dml,
     "kd": kd,
+    "lskd": lskd,
     "nkd": nkd,
     "uskd": uskd,
 }

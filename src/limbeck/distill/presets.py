@@ -20,6 +20,10 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
         "cifar100": {"ce": 0.1, "kd": 0.9, "temperature": 4.0},
         "imagenet": {"ce": 0.5, "kd": 0.5, "temperature": 1.0},
     },
+    "lskd": {
+        "cifar100": {"ce": 0.1, "lskd": 9.0, "temperature": 2.0},
+        "imagenet": {"ce": 1.0, "lskd": 9.0, "temperature": 2.0},
+    },
     "nkd": {
         "imagenet": {"ce": 1.0, "nkd": 1.0, "temperature": 1.0, "gamma": 1.5},
         "imagenet_vit": {"ce": 1.0, "nkd": 1.0, "temperature": 1.0, "gamma": 1.0},

@@ -17,6 +17,7 @@ from limbeck.losses.dist import dist
 from limbeck.losses.dkd import dkd
 from limbeck.losses.dml import dml
 from limbeck.losses.kd import kd
+from limbeck.losses.lskd import lskd, standardise
 from limbeck.losses.nkd import nkd
 from limbeck.losses.uskd import uskd
 
@@ -30,7 +31,9 @@ __all__ = [
     "dml",
     "kd",
     "loss_options",
+    "lskd",
     "nkd",
+    "standardise",
     "uskd",
 ]
 
@@ -41,6 +44,7 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "dkd": dkd,
     "dml": dml,
     "kd": kd,
+    "lskd": lskd,
     "nkd": nkd,
     "uskd": uskd,
 }
