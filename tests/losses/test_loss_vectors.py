@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from limbeck.losses import bdkd, cross_entropy, dist, dkd, dml, kd, lskd, nkd, standardise, uskd
+from limbeck.losses import bdkd, cross_entropy, dist, dkd, dml, kd, lskd, nkd, standardise, uskd, wttm
 
 VECTORS = json.loads((Path(__file__).parent / "distillation_vectors.json").read_text())["cases"]
 TOLERANCE = 1e-10
@@ -199,3 +199,13 @@ def test_logit_standardisation(case):
     assert close(total, case.values["lskd_total_T2_ce0.1_kd9"])
     value.backward()
     assert close(case.student.grad, case.gradients["lskd_T2"])
+
+
+def test_wttm_and_the_plain_ttm(case):
+    assert close(wttm(case.student, case.teacher), case.values["wttm_g0.1"])
+    assert close(wttm(case.student, case.teacher, weighted=False), case.values["ttm_g0.1"])
+    wttm(case.student, case.teacher, gamma=0.3).backward()
+    ours, powers = (x.detach().softmax(1) for x in (case.student, case.teacher))
+    powers = powers**0.3
+    expected = (powers.sum(1, keepdim=True) * ours - powers) / len(ours)
+    assert close(case.student.grad, expected)

@@ -21,6 +21,7 @@ from limbeck.losses import (
     nkd,
     standardise,
     uskd,
+    wttm,
 )
 from limbeck.testing.losses import check_loss
 
@@ -186,6 +187,7 @@ def test_bad_input_gives_one_line():
     bad(lambda: lskd(student, teacher, temperature=0.0), "temperature must be positive")
     bad(lambda: lskd(student, teacher[:2]), "lskd: student is .* the same batch")
     bad(lambda: standardise(student[0]), r"standardise: logits must be \[N, K\]")
+    bad(lambda: wttm(student, teacher, gamma=0.0), "wttm: gamma must be positive, not 0.0")
     bad(lambda: dist(student, teacher, temperature=-1.0), "dist: temperature must be positive")
     bad(lambda: bdkd(student, teacher, temperature=0.0), "bdkd: temperature must be positive")
     bad(lambda: bdkd(student, teacher, entropy_temperature=0.0), "bdkd: entropy_temperature must be positive")

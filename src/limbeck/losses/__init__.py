@@ -20,6 +20,7 @@ from limbeck.losses.kd import kd
 from limbeck.losses.lskd import lskd, standardise
 from limbeck.losses.nkd import nkd
 from limbeck.losses.uskd import uskd
+from limbeck.losses.wttm import wttm
 
 __all__ = [
     "LOSSES",
@@ -35,6 +36,7 @@ __all__ = [
     "nkd",
     "standardise",
     "uskd",
+    "wttm",
 ]
 
 LOSSES: dict[str, Callable[..., Any]] = {
@@ -47,5 +49,6 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "lskd": lskd,
     "nkd": nkd,
     "uskd": uskd,
+    "wttm": wttm,
 }
 """Name -> loss; the signature is the option schema (`loss_options`)."""
