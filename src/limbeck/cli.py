@@ -253,6 +253,8 @@ def main() -> None:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on where it was", 75)
+    except SystemExit as ended:  # Typer's own answer to a reader that has left is exit 1
+        sys.exit(0 if isinstance(ended.__context__, BrokenPipeError) else ended.code)
     except BrokenPipeError:  # the reader of our output (head, less) has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

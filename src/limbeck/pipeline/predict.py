@@ -70,7 +70,7 @@ def _rows(deployed: DeployedModel, paths: list[Path]) -> Iterator[dict[str, Any]
                     pictures.append(decode(path))
                     chunk.append(path)
                 except UnreadablePicture as error:
-                    warn(f"{path}: left out ({error})")
+                    warn(f"left out: {error}")
             if pictures:
                 prediction = deployed.predict(pictures)
                 for path, label, probabilities in zip(chunk, prediction.labels, prediction.probabilities, strict=True):

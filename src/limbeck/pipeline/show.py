@@ -18,7 +18,8 @@ def show_table(name: str) -> dict[str, Any]:
         from limbeck.pipeline.start import list_recipes, recipe_header
 
         return {recipe: recipe_header(recipe) for recipe in list_recipes()}
-    return {key: _line(part) for key, part in _parts(name).items()}
+    has_options = name in ("losses", "methods", "targets")
+    return {key: _line(part) + (_options(part) if has_options else "") for key, part in _parts(name).items()}
 
 
 def _parts(name: str) -> dict[str, Any]:
@@ -43,8 +44,17 @@ def _parts(name: str) -> dict[str, Any]:
 
 
 def _line(part: Any) -> str:
-    """First line of a part's docstring, with its options where it is a function of some."""
+    """First sentence of a part's docstring, on one line."""
     if isinstance(part, str):
         return part
-    text = (inspect.getdoc(part) or "").split("\n", 1)[0]
-    return text
+    paragraph = " ".join((inspect.getdoc(part) or "").split("\n\n", 1)[0].split())
+    return paragraph.partition(". ")[0].removesuffix(".") + "." if paragraph else ""
+
+
+def _options(part: Any) -> str:
+    """Names of a part's own options: its keyword-only arguments, `target` aside, which is the labels."""
+    if not callable(part):
+        return ""
+    names = [p.name for p in inspect.signature(part).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    names = [name for name in names if name not in ("target", "index", "progress")]
+    return f" Options: {', '.join(names)}." if names else ""

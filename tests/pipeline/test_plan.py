@@ -1,0 +1,65 @@
+"""`run --plan`: what is counted is exact, what is timed comes from real steps, and nothing is left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_run import small_recipe
+
+from limbeck.errors import InputError
+from limbeck.pipeline.plan import Pace, estimate_run, plan_run
+
+KINDS = ("teacher", "student", "distill")
+PACE = Pace(
+    steps=dict.fromkeys(KINDS, 10),
+    epoch={"teacher": 6.0, "student": 2.0, "distill": 3.0},
+    evaluation=dict.fromkeys(KINDS, 0.5),
+    pictures=100,
+    latency_ms=1.0,
+    params={"student": 1000, "teacher": 5000},
+)
+    dict.fromkeys(KINDS, 10),
+    {"teacher": 6.0, "student": 2.0, "distill": 3.0},
+    dict.fromkeys(KINDS, 0.5),
+    100,
+    1.0,
+    {"student": 1000, "teacher": 5000},
+)
+
+
+def rows(tree: dict) -> dict[str, dict]:
+    return {row["stage"]: row for row in tree["stages"]}
+
+
+def test_real_steps_of_every_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tree = plan_run(small_recipe(train__epochs=3))
+    found = rows(tree)
+    assert list(found) == ["train/teacher", "search", "train/plain", "distill/student", "calibrate to measure"]
+    assert found["search"]["candidates"] == 2
+    assert found["train/plain"]["steps"] == found["distill/student"]["steps"] == 3 * found["train/teacher"]["steps"]
+    assert all(row["minutes"] > 0 for row in tree["stages"])
+    assert tree["minutes"] == pytest.approx(sum(row["minutes"] for row in tree["stages"]))
+    assert tree["disk_bytes"] > 1e6
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_epochs_scale_trainings_and_trials_scale_the_search() -> None:
+    one = rows(estimate_run(small_recipe(), PACE))
+    more = rows(estimate_run(small_recipe(train__epochs=5, teacher__train={"epochs": 2}, search__trials=6), PACE))
+    assert one["train/teacher"]["minutes"] == pytest.approx(6 / 60, abs=1e-3)
+    assert more["train/teacher"]["minutes"] == pytest.approx(12 / 60, abs=1e-3)
+    assert more["train/plain"]["minutes"] == pytest.approx(10 / 60, abs=1e-3)
+    assert more["distill/student"]["minutes"] == pytest.approx(15 / 60, abs=1e-3)
+    assert more["search"]["minutes"] == pytest.approx(3 * one["search"]["minutes"], abs=1e-2)
+
+
+def test_stages_that_the_recipe_leaves_out_cost_nothing() -> None:
+    tree = estimate_run(small_recipe(search=None, distill=None), PACE)
+    assert list(rows(tree)) == ["train/teacher", "train/student", "calibrate to measure"]
+
+
+def test_a_wrong_recipe_is_told_as_the_run_would(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="did you mean 'nkd'"):
+        plan_run(small_recipe(distill__method="nkdd"))
