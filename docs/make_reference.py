@@ -214,6 +214,8 @@ def method_texts(name: str, losses: Mapping[str, Any]) -> dict[str, str]:
         "preset": "the paper's values for a kind of data, as above.",
         "ce": "weight of the supervised loss.",
         name: f"weight of the loss `{name}`.",
+        "warmup": "share of training over which the weight of the loss rises from 0.",
+        "peer_dml": "weight of the loss `dml` of the peer.",
         "exit_stage": "where the exit sits; none = the last but one stage.",
     }
 
