@@ -19,13 +19,6 @@ PACE = Pace(
     latency_ms=1.0,
     params={"student": 1000, "teacher": 5000},
 )
-    dict.fromkeys(KINDS, 10),
-    {"teacher": 6.0, "student": 2.0, "distill": 3.0},
-    dict.fromkeys(KINDS, 0.5),
-    100,
-    1.0,
-    {"student": 1000, "teacher": 5000},
-)
 
 
 def rows(tree: dict) -> dict[str, dict]:

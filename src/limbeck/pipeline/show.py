@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 __all__ = ["show_table"]
@@ -23,6 +24,7 @@ def show_table(name: str) -> dict[str, Any]:
 
 
 def _parts(name: str) -> dict[str, Any]:
+    table: Mapping[str, Any]
     if name == "losses":
         from limbeck.losses import LOSSES as table
     elif name == "methods":
