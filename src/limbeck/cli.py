@@ -322,7 +322,12 @@ def _run(
 ) -> None:
     _quiet(as_json)
     recipe, folder = _recipe_for(given, out, changes)
-    from limbeck.pipeline.run import run_recipe, run_seeds
+    from limbeck.pipeline.run import SEEDS, run_recipe, run_seeds
+
+    if seeds is None and until is None and (folder / SEEDS).exists():  # a run of several seeds goes on as one
+        from limbeck.files import read_json
+
+        seeds = read_json(folder / SEEDS)
 
     summary = run_seeds(recipe, folder, seeds) if seeds is not None else run_recipe(recipe, folder, until=until)
     if as_json and os.environ.get("RANK", "0") == "0":  # under torchrun one process answers

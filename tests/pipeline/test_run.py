@@ -234,8 +234,12 @@ def test_a_budget_that_nothing_meets_is_told_before_training(tmp_path: Path) -> 
 
 
 def test_a_search_whose_budget_nothing_meets_says_the_fastest(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none of .* candidates is within the budget"):
-        run_recipe(small_recipe(teacher=None, distill=None, budget__max_latency_ms=0.101), tmp_path / "run")
+    with pytest.raises(InputError, match=r"even the space's cheapest network: latency_ms .* > max_latency_ms 0\.101"):
+        run_recipe(
+            small_recipe(budget={"target": FAKE.replace("base_ms=0.1", "base_ms=0.2"), "max_latency_ms": 0.101}),
+            tmp_path / "run",
+        )
+    assert not (tmp_path / "run" / "stages" / "train").exists()
 
 
 def test_two_commands_cannot_work_in_one_folder(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from limbeck.calibrate import (
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import StageRecord
 
+FEWEST = 32  # validation pictures below which a fitted temperature did more harm than good
+
 __all__ = ["calibrate"]
 
 
@@ -47,6 +49,9 @@ def judge_model(context: Context, stage: str) -> dict[str, Any]:
         reason = "switched off in the recipe"
     elif predictions.validation is None or context.splits.validation is None:
         reason = "skipped: there is no validation set to fit it on (data.validation = 0)"
+    elif len(predictions.validation) < FEWEST:
+        count = len(predictions.validation)
+        reason = f"skipped: {count} validation pictures say too little (fewest: {FEWEST})"
     else:
         temperature = fit_temperature(predictions.validation, context.splits.validation.labels)
     bins = context.recipe.calibrate.bins

@@ -20,7 +20,7 @@ from limbeck.files import read_json, write_json, write_text
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import StageRecord
 from limbeck.pipeline.paired import paired_difference
-from limbeck.report import attach_seeds, judge, render_many, write_report
+from limbeck.report import attach_seeds, judge, render, render_many, write_report
 
 __all__ = ["report_runs", "summary_text", "write_run_report", "write_seeds_report"]
 
@@ -263,13 +263,13 @@ def report_runs(runs: list[Path], *, output: Path | None = None) -> Path:
         if not path.exists():
             raise InputError(f"{run}: no report.json; `limbeck run {run}` finishes the run first")
         reports.append(read_json(path))
+    page = output or (runs[0] / "report.html" if len(runs) == 1 else Path("report.html"))
     if len(runs) > 1:
-        page = output or Path("report.html")
         write_text(page, render_many(reports))
-        return page
-    pictures = runs[0] / "stages" / "pictures.json"
-    given = read_json(pictures) if pictures.exists() else None
-    return write_report(output.parent if output else runs[0], reports[0], pictures=given)
+    else:
+        pictures = runs[0] / "stages" / "pictures.json"
+        write_text(page, render(reports[0], pictures=read_json(pictures) if pictures.exists() else None))
+    return page
 
 
 def summary_text(report: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,14 @@ from limbeck.pipeline.folder import RunFolder, StageRecord
 from limbeck.pipeline.measure import measure
 from limbeck.pipeline.report import summary_text, write_run_report, write_seeds_report
 from limbeck.pipeline.resolve import resolve
-from limbeck.pipeline.search import search, student_network
+from limbeck.pipeline.search import cheapest_network, search, student_network
 from limbeck.pipeline.train import train_student, train_teacher
 from limbeck.recipe import Recipe
 from limbeck.train import join_world
 
-__all__ = ["run_recipe", "run_seeds"]
+__all__ = ["SEEDS", "run_recipe", "run_seeds"]
 
+SEEDS = "seeds.json"
 ORDER = ("train", "search", "distill", "calibrate", "export", "measure")
 
 
@@ -85,6 +87,13 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
     def upstream(*stages: str) -> dict[str, str]:
         return {f"after {stage}": records[stage].fingerprint for stage in stages if stage in records}
 
+    if context.is_writer and context.folder.record("export") is None:
+        with tempfile.TemporaryDirectory(dir=context.folder.path) as scratch:
+            network = student_network(context) if recipe.search is None else cheapest_network(context)
+            where = "budget" if recipe.search is None else "budget: even the space's cheapest network"
+            check_budget(context, network, Path(scratch), where=where)
+    context.world.wait()
+
     if needs_trained_teacher(recipe):
         keep("teacher", "train/teacher", _told("train the teacher", train_teacher, context))
 
@@ -92,13 +101,8 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
         if last < ORDER.index("search"):
             return records
         records["search"] = _told("search", search, context)
-    elif context.is_writer:
-        with contextlib.ExitStack() as stack:
-            scratch = stack.enter_context(_scratch(context))
-            check_budget(context, student_network(context), scratch, where="budget")
-
-    if recipe.search is not None and last < ORDER.index("distill"):
-        return records
+        if last < ORDER.index("distill"):
+            return records
     after = upstream("search")
     name = "student" if recipe.distill is None else "plain"
     if recipe.distill is None or recipe.baselines.plain:
@@ -128,14 +132,6 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
     return records
 
 
-@contextlib.contextmanager
-def _scratch(context: Context) -> Any:
-    import tempfile
-
-    with tempfile.TemporaryDirectory(dir=context.folder.path) as folder:
-        yield Path(folder)
-
-
 def _told(what: str, work: Any, context: Context, *args: Any, **options: Any) -> StageRecord:
     say(f"== {what}")
     return work(context, *args, **options)
@@ -146,6 +142,8 @@ def run_seeds(recipe: Recipe, path: Path, seeds: list[int]) -> dict[str, Any]:
 
     The teacher and the search have seeds of their own, so they are done once and shared.
     """
+    write_json(path / "recipe.json", recipe.resolved())
+    write_json(path / SEEDS, seeds)  # so that `limbeck run FOLDER` goes on with all of them
     done: list[RunFolder] = []
     reports = []
     for seed in seeds:

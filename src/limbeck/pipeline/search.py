@@ -22,7 +22,7 @@ from limbeck.recipe import Recipe, Train
 from limbeck.search import CandidateCost, Space, open_space, run_study
 from limbeck.types import Evaluation
 
-__all__ = ["search", "seed_network", "space_of", "student_network"]
+__all__ = ["cheapest_network", "search", "seed_network", "space_of", "student_network"]
 
 
 def space_of(context: Context) -> Space:
@@ -111,6 +111,15 @@ def search(context: Context) -> StageRecord:
         return {"study": tree, "architecture": space.build(study.best["point"]).to_json()}
 
     return context.folder.do("search", inputs, work, world=context.world)
+
+
+def cheapest_network(context: Context) -> Network:
+    """The network of the space with the fewest MACs, found choice by choice: what no budget may be below."""
+    space = space_of(context)
+    point = dict(space.reference)
+    for choice, ids in space.choices.items():
+        point[choice] = min(ids, key=lambda one: space.build({**point, choice: one}).macs())
+    return build(space.build(point))
 
 
 def seed_network(context: Context) -> Network | None:
