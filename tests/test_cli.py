@@ -138,7 +138,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         (["run", "missing.toml"], "missing.toml: cannot read the recipe"),
         (["run", "quickstrt"], "did you mean 'quickstart'"),
         (["run", "empty"], "empty"),
-        (["search", "small.json", "--set", "budget.max_latency_ms=0.05"], "within the budget"),
+        (["search", "small.json", "--set", "budget.max_latency_ms=0.05"], "max_latency_ms 0.05"),
         (["new", "nowhere"], "nowhere: no such file or folder"),
         (["new", "digts"], "did you mean the data set 'digits'"),
         (["new", "digits", "-o", "small.json"], "exists already"),

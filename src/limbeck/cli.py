@@ -242,7 +242,7 @@ def main() -> None:
     """Entry point: one line per error, and the exit codes 2 (bad input), 3 (a gate failed), 75 (stopped, resumable)."""
     debug = "--debug" in sys.argv
     # A training answers SIGTERM itself, after saving; anywhere else it is as Ctrl-C: finished stages are kept.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = app([word for word in sys.argv[1:] if word != "--debug"], prog_name="limbeck", standalone_mode=False)
         sys.stdout.flush()
@@ -273,6 +273,8 @@ def main() -> None:
             print(error.format_message())
             sys.exit(0)
         _fail(error.format_message(), 2)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(text: str, code: int) -> None:

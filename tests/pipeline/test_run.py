@@ -35,6 +35,11 @@ def test_a_run_leaves_what_other_tools_rely_on(finished_run: Path) -> None:
         assert model["size_bytes"] == (finished_run / model["artifact"]).stat().st_size
         assert set(model["latency_ms"]) >= {"median", "p90", "iqr", "n"}
         assert model["measurements"][0]["precision"] == ("int8" if model["name"].endswith("int8") else "fp32")
+    assert set(by_name["student"]["fit"]["history"][0]) >= {
+        "epoch",
+        "loss",
+        "top1",
+    }  # what training curves are drawn from
     assert (finished_run / "export" / "model.onnx").exists()
     assert (finished_run / "report.html").read_text().startswith("<!doctype html>")
     assert report["provenance"]["seed"] == 0

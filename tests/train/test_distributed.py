@@ -26,8 +26,8 @@ def run(*command: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("two_ranks")
-    done = run(HERE / "two_ranks.py", folder)
+    folder = tmp_path_factory.mktemp("train_two_ranks")
+    done = run(HERE / "train_two_ranks.py", folder)
     assert done.returncode == 0, done.stderr
     return folder
 

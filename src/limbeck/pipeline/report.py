@@ -116,8 +116,16 @@ def _model(
             "reason": judged["reason"] or None,
         },
         "origin": trained.get("origin"),
-        "fit": trained.get("fit"),
+        "fit": _fit(trained.get("fit")),
     }
+
+
+def _fit(fit: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A training's report with its epochs flat: epoch, loss, and the figures on validation."""
+    if fit is None:
+        return None
+    epochs = [{"epoch": h["epoch"], "loss": h["train"].get("loss"), **h["validation"]} for h in fit["history"]]
+    return {**fit, "history": epochs}
 
 
 def _int8_model(models: list[dict[str, Any]], exported: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:

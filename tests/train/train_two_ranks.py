@@ -1,6 +1,6 @@
 """Started by test_distributed: two forked processes train together over gloo, as `torchrun` would have started them.
 
-Usage: two_ranks.py FOLDER. Every process writes what it ended with to FOLDER/<case>.<rank>.pt.
+Usage: train_two_ranks.py FOLDER. Every process writes what it ended with to FOLDER/<case>.<rank>.pt.
 """
 
 from __future__ import annotations
