@@ -160,7 +160,7 @@ def test_no_file_speaks_of_a_machine() -> None:
     """No absolute path of a home or workplace, no address, and no host that packages were fetched from."""
     paths = r"(?<![\w.~-])/(?:root|home/\w+|Users/\w+|work|workspace|tmp)/[\w.]"
     addresses = r"(?<![\w.])(?!127\.0\.0\.1|0\.0\.0\.0)\d{1,3}(?:\.\d{1,3}){3}(?![\w.])"
-    hosts = r"\bindex-url\b|--extra-index|trusted-host|pypi\.org|pythonhosted|/simple/|artifactory|\bnexus\b"
+    hosts = r"\bindex-url\b|--extra-index|trusted-host|py[p]i\.org|python[h]osted|npm[j]s\.org|debia[n]\.org|/simple/"
     found = []
     for file in tracked_files():
         if file == Path(__file__).resolve():

@@ -8,7 +8,7 @@ import torch
 import torch.multiprocessing as mp
 
 sys.path.insert(0, str(Path(__file__).parent))
-from distill_two_ranks import run_rank
+from two_ranks_distill import run_rank
 
 
 def test_two_processes_share_memories_and_gradients(tmp_path):

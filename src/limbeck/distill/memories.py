@@ -9,14 +9,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from limbeck.distill.sources import Learner, Source, check_stages, look, read, stage_list
+from limbeck.distill.sources import Learner, Observed, Source, read
 from limbeck.errors import InputError
 from limbeck.types import Batch, Outputs
 
 __all__ = ["Ema", "Memory"]
 
 
-class Ema(Source):
+class Ema(Observed):
     """A teacher that is the moving average of a learner's weights, written after each step and kept in checkpoints.
 
     Args:
@@ -36,27 +36,6 @@ class Ema(Source):
         self.network = copy.deepcopy(learner.network).eval().requires_grad_(False)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self._learner = (learner,)  # not a sub-module: its weights are saved once, with the learner itself
-        self._stages: tuple[str, ...] = ()
-
-    def offers(self) -> tuple[str, ...]:
-        """The network's stages."""
-        return stage_list(self.network)
-
-    def ask(self, names: Sequence[str], inputs: Tensor) -> None:
-        """Note the stages."""
-        check_stages(self.network, names)
-        self._stages = tuple(dict.fromkeys(names))
-
-    def train(self, mode: bool = True) -> Ema:
-        """Stay in evaluation mode whatever is asked."""
-        super().train(mode)
-        self.network.eval()
-        return self
-
-    def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
-        """One pass without gradients."""
-        with torch.no_grad():
-            return look(self.network, batch.inputs, self._stages)
 
     @torch.no_grad()
     def after_step(self) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -152,18 +152,14 @@ class Learner(Source):
         return stages[max(len(stages) - 2, 0)]
 
 
-class Frozen(Source):
-    """A teacher that never changes: always in evaluation mode, without gradients, in no checkpoint and no optimizer."""
+class Observed(Source):
+    """A network that is only looked at: always in evaluation mode, without gradients. What it is, `Frozen` and `Ema` say."""
 
-    def __init__(self, network: nn.Module) -> None:
+    network: nn.Module
+
+    def __init__(self) -> None:
         super().__init__()
-        self._held = (network.eval(),)  # in a tuple, so that neither state_dict nor DDP nor an optimizer finds it
         self._stages: tuple[str, ...] = ()
-
-    @property
-    def network(self) -> nn.Module:
-        """The teacher."""
-        return self._held[0]
 
     def offers(self) -> tuple[str, ...]:
         """The network's stages."""
@@ -174,7 +170,7 @@ class Frozen(Source):
         check_stages(self.network, names)
         self._stages = tuple(dict.fromkeys(names))
 
-    def train(self, mode: bool = True) -> Frozen:
+    def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode whatever is asked."""
         super().train(mode)
         self.network.eval()
@@ -184,6 +180,19 @@ class Frozen(Source):
         """One pass without gradients."""
         with torch.no_grad():
             return look(self.network, batch.inputs, self._stages)
+
+
+class Frozen(Observed):
+    """A teacher that never changes: always in evaluation mode, without gradients, in no checkpoint and no optimizer."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._held = (network.eval(),)  # in a tuple, so that neither state_dict nor DDP nor an optimizer finds it
+
+    @property
+    def network(self) -> nn.Module:  # type: ignore[override]
+        """The teacher."""
+        return self._held[0]
 
     def _apply(self, fn: Any, recurse: bool = True) -> Frozen:
         super()._apply(fn, recurse)
