@@ -87,7 +87,9 @@ class Run:
 
     def at_work(self, since: float) -> str | None:
         """The stage that a process begun at `since` works in; a mark that an earlier one left does not count."""
-        marks = [(mark.stat().st_mtime, mark) for mark in self.stages.rglob("begun.json") if mark.exists()]
+        # By depth, not recursively: the folders of candidates come and go while we look.
+        places = [*self.stages.glob("*/begun.json"), *self.stages.glob("*/*/begun.json")]
+        marks = [(mark.stat().st_mtime, mark) for mark in places if mark.exists()]
         fresh = [found for found in marks if found[0] >= since]
         return str(max(fresh)[1].parent.relative_to(self.stages)) if fresh else None
 
