@@ -310,18 +310,24 @@ def test_the_off_the_shelf_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "baselines": {"off_the_shelf": "auto"},
     }
 
-    def none_to_be_had(context, name):
-        raise InputError("no network here")
+    whole = baselines._network
 
-    monkeypatch.setattr(baselines, "_ready", none_to_be_had)
+    def none_to_be_had(context, name, *, pretrained):
+        if pretrained:
+            raise InputError("no network here")
+        return whole(context, name, pretrained=False)
+
+    monkeypatch.setattr(baselines, "_network", none_to_be_had)
     found = run_recipe(small_recipe(**common), tmp_path / "a", until="distill")["stages"]
     assert "no network here" in found["train/off_the_shelf"]["skipped"]
 
-    def made(context, name):
+    def made(context, name, *, pretrained):
+        if name == "timm:resnet18":
+            return whole(context, name, pretrained=False)
         return create_model("mobilenet_v3_small", num_classes=10, width_multiplier=0.35, input_size=(16, 16))
 
     monkeypatch.setattr(baselines, "READY_NETWORKS", ("timm:resnet18", "mobilenet_v3_small"))
-    monkeypatch.setattr(baselines, "_ready", made)
+    monkeypatch.setattr(baselines, "_network", made)
     report = run_recipe(small_recipe(**common), tmp_path / "b")
     assert [model["name"] for model in report["models"]] == ["off_the_shelf", "student"]
     choice = json.loads((tmp_path / "b" / "stages" / "train" / "off_the_shelf" / "report.json").read_text())["result"]

@@ -6,7 +6,12 @@ Not here: our own families and the meaning of `pretrained` for them (`load`).
 from __future__ import annotations
 
 import inspect
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from torch import nn
@@ -78,7 +83,8 @@ def timm_network(
     num_classes = config.num_classes if num_classes is None else num_classes
     arguments = {"num_classes": num_classes, "in_chans": in_channels, **fixed, **options}
     try:
-        module = timm.create_model(name, pretrained=pretrained, **arguments)
+        with without_waiting():
+            module = timm.create_model(name, pretrained=pretrained, **arguments)
     except (TypeError, AssertionError) as error:
         raise unusable(full, options, error) from error
     except Exception as error:  # what a hub client raises without a network differs by version
@@ -97,6 +103,24 @@ def timm_network(
     if not hasattr(module, "forward_intermediates") or not hasattr(module, "feature_info"):
         return ModuleNetwork("timm", name, module, options, **owns)
     return TimmNetwork(name, module, options, **owns)
+
+
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """Use only weights that are on disk already where the hub cannot be found: its client would retry for most of a minute."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    has_proxy = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"))
+    if not has_proxy:  # behind a proxy, names are the proxy's to look up
+        try:
+            socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+        except OSError:
+            constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def timm_normalisation(module: nn.Module, in_channels: int, pretrained: bool = True) -> dict[str, Any]:

@@ -52,26 +52,24 @@ def train_off_the_shelf(context: Context) -> StageRecord:
             return {"skipped": choice["skipped"]}
         train, seed = context.recipe.train, context.recipe.seed
         torch.manual_seed(seed)  # of the new classifier
-        network = _ready(context, choice["model"])
+        network = _network(context, choice["model"], pretrained=True)
         return {**choice, **train_to_end(context, network, train, folder, seed=seed, name="off_the_shelf")}
 
     return context.folder.do("train/off_the_shelf", inputs, work, world=context.world, together=True)
 
 
-def _ready(context: Context, name: str) -> Network:
-    model = Model(model=name, pretrained=True)
-    return create_for(
-        model, num_classes=context.num_classes, picture_size=context.splits.image_size, where="baselines.off_the_shelf"
-    )
+def _network(context: Context, name: str, *, pretrained: bool) -> Network:
+    """A ready network at the pictures' own size, as the student has it: what is timed is what is fine-tuned."""
+    size = context.splits.image_size
+    model = Model(model=name, pretrained=pretrained, input_size=size)
+    return create_for(model, num_classes=context.num_classes, picture_size=size, where="baselines.off_the_shelf")
 
 
 def _choose(context: Context) -> tuple[str, str]:
     """Name of the first ready network within the budget whose weights can be had; or why there is none."""
     ceilings = ceilings_of(context)
     for name in READY_NETWORKS:
-        fresh = create_for(
-            Model(model=name), num_classes=context.num_classes, picture_size=context.splits.image_size, where=name
-        )
+        fresh = _network(context, name, pretrained=False)
         with tempfile.TemporaryDirectory() as scratch:
             timed = time_networks(context, [fresh], Path(scratch))[0]
         if isinstance(timed, Exception):
@@ -80,7 +78,7 @@ def _choose(context: Context) -> tuple[str, str]:
         if ceilings.violations(**costs, params=fresh.params(), macs=fresh.macs()):
             continue
         try:
-            _ready(context, name)
+            _network(context, name, pretrained=True)
         except InputError as error:
             return "", f"no pretrained weights could be had for {name}: {error}"
         return name, ""

@@ -171,6 +171,9 @@ epochs = {effort.proxy_epochs}
 
 [distill]
 method = "nkd"
+
+[baselines]
+off_the_shelf = "auto"        # the best ready pretrained network in the budget, fine-tuned; left out where no weights can be had
 """
 
 
