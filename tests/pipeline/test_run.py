@@ -138,7 +138,9 @@ def test_terms_by_hand_are_the_method(tmp_path: Path) -> None:
     assert file_sha256(tmp_path / "a" / weights) == file_sha256(tmp_path / "b" / weights)
 
 
-def test_seeds_share_teacher_and_search_and_are_tested_in_pairs(tmp_path: Path) -> None:
+def test_seeds_share_teacher_and_search_and_are_tested_in_pairs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     report = run_seeds(small_recipe(export__int8="off"), tmp_path / "run", [0, 1])
     student = next(model for model in report["models"] if model["name"] == "student")
     assert student["seeds"]["metrics"]["top1"]["values"] == [
@@ -146,6 +148,8 @@ def test_seeds_share_teacher_and_search_and_are_tested_in_pairs(tmp_path: Path) 
         for seed in (0, 1)
     ]
     assert student["seeds"]["paired"]["n"] == 2
+    mean = np.mean(student["seeds"]["metrics"]["top1"]["values"])
+    assert f"student         top1 {mean:.4f} ± " in capsys.readouterr().err
     teachers = [
         file_sha256(tmp_path / "run" / f"seed-{s}" / "stages" / "train" / "teacher" / "model.safetensors")
         for s in (0, 1)

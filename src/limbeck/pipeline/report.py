@@ -22,7 +22,7 @@ from limbeck.pipeline.folder import StageRecord
 from limbeck.pipeline.paired import paired_difference
 from limbeck.report import attach_seeds, judge, render, render_many, write_report
 
-__all__ = ["report_runs", "summary_text", "write_run_report", "write_seeds_report"]
+__all__ = ["report_runs", "seeds_text", "summary_text", "write_run_report", "write_seeds_report"]
 
 ROLES = {
     "teacher": "teaches, not deployed",
@@ -278,6 +278,19 @@ def report_runs(runs: list[Path], *, output: Path | None = None) -> Path:
         pictures = runs[0] / "stages" / "pictures.json"
         write_text(page, render(reports[0], pictures=read_json(pictures) if pictures.exists() else None))
     return page
+
+
+def seeds_text(report: dict[str, Any]) -> str:
+    """The lines that end a run of several seeds: each model's primary figure and ECE, mean and standard deviation."""
+    lines = []
+    for model in report["models"]:
+        figures = (model["seeds"] or {}).get("metrics", {})
+        shown = [(name, figures[name]) for name in (model["primary"]["name"], "ece") if name in figures]
+        spreads = [
+            f"{name} {f['mean']:.4f}" + (f" ± {f['std']:.4f}" if f["std"] is not None else "") for name, f in shown
+        ]
+        lines.append(f"{model['name']:<16}{', '.join(spreads)}")
+    return "\n".join(lines)
 
 
 def summary_text(report: dict[str, Any]) -> str:

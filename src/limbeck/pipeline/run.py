@@ -20,7 +20,7 @@ from limbeck.pipeline.distill import distill, needs_trained_teacher
 from limbeck.pipeline.export import export
 from limbeck.pipeline.folder import RunFolder, StageRecord
 from limbeck.pipeline.measure import measure
-from limbeck.pipeline.report import summary_text, write_run_report, write_seeds_report
+from limbeck.pipeline.report import seeds_text, summary_text, write_run_report, write_seeds_report
 from limbeck.pipeline.resolve import resolve
 from limbeck.pipeline.search import cheapest_network, search, student_network
 from limbeck.pipeline.train import train_student, train_teacher
@@ -153,4 +153,10 @@ def run_seeds(recipe: Recipe, path: Path, seeds: list[int]) -> dict[str, Any]:
             run_recipe(recipe.model_copy(update={"seed": seed}), folder, home=path.parent, siblings=tuple(done))
         )
         done.append(RunFolder(folder))
-    return write_seeds_report(path, seeds, reports) if all(reports) else {}  # only the process that writes has them
+    if not all(reports):  # only the process that writes has them
+        return {}
+    combined = write_seeds_report(path, seeds, reports)
+    say(f"==== seeds {', '.join(map(str, seeds))}")
+    say(seeds_text(combined))
+    say(f"report: {path / 'report.html'}")
+    return combined
