@@ -326,7 +326,9 @@ def _run(
     recipe, folder = _recipe_for(given, out, changes)
     from limbeck.pipeline.run import SEEDS, run_recipe, run_seeds
 
-    if seeds is None and until is None and (folder / SEEDS).exists():  # a run of several seeds goes on as one
+    if (
+        seeds is None and until is None and Path(given) == folder and (folder / SEEDS).exists()
+    ):  # a run of several seeds goes on as one
         from limbeck.files import read_json
 
         seeds = read_json(folder / SEEDS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from limbeck.types import Artifact, Batch, DeviceInfo, Outputs
 
-__all__ = ["Batches", "Cost", "Device", "Exporter", "Metric", "Network", "Objective", "Source", "Task"]
+__all__ = ["Batches", "Device", "Exporter", "Metric", "Network", "Objective", "Source", "Task"]
 
 
 class Network(Protocol):
@@ -123,7 +123,3 @@ class Exporter(Protocol):
 
     def __call__(self, network: nn.Module, path: Path, **options: Any) -> Artifact:
         """Write `path` and describe it."""
-
-
-Cost = Callable[[Sequence[Any]], list[float]]
-"""Candidates (tables) -> their cost each, in the unit of the budget; measured together so that they can be interleaved."""

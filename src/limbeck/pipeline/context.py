@@ -59,7 +59,6 @@ class Context:
     recipe: Recipe
     folder: RunFolder
     world: World = field(default_factory=World)
-    notes: list[str] = field(default_factory=list)
 
     @cached_property
     def splits(self) -> DataSplits:

@@ -56,7 +56,7 @@ def write_run_report(
         "parity": exported["parity"],
         "budget": context.recipe.budget.model_dump(mode="json"),
         "data": _data(context),
-        "warnings": [*context.splits.report.get("warnings", []), *context.notes],
+        "warnings": context.splits.report.get("warnings", []),
         "confusions": confusions,
         "paired": _paired(context, records, exported),
         "stages": [{"name": name, "seconds": record.seconds} for name, record in records.items()],
