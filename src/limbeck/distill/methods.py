@@ -1,24 +1,27 @@
-"""The named methods: each a function from networks to a graph. The papers' values are in `presets`; no formulas, no
-loop.
+"""The table of named methods, and the objectives made of them or of terms written by hand. The methods themselves are
+in `offline`, `self_taught` and `online`, the papers' values in `presets`.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from limbeck.distill.graph import Graph
 from limbeck.distill.objective import Distillation
+from limbeck.distill.offline import dist, dkd, kd, lskd, nkd
+from limbeck.distill.online import bdkd, dml
 from limbeck.distill.presets import PRESETS
+from limbeck.distill.self_taught import uskd
 from limbeck.distill.sources import Frozen, Learner
 from limbeck.distill.term import TASK, Term, check_term
 from limbeck.errors import InputError, unknown_name
 from limbeck.losses import check_options
 from limbeck.parts import find_part
-from limbeck.types import Batch, Outputs
+from limbeck.types import Batch
 
 __all__ = [
     "METHODS",
@@ -36,167 +39,6 @@ ROLES = ("student", "teacher", "peer", "criterion", "example", "num_samples")
 """What a method is handed where its signature names it: `teacher` is ready and frozen, `peer` trains from scratch
 along.
 """
-
-
-@dataclass(frozen=True)
-class Graph:
-    """What a method returns: the arguments of a `Distillation` that are its own."""
-
-    sources: Mapping[str, nn.Module]
-    terms: Sequence[Term]
-    deploy: str = "student"
-    pause: Callable[[Mapping[str, Outputs], Batch, Tensor], Iterable[str]] | None = None
-
-
-def kd(
-    student: nn.Module,
-    teacher: nn.Module,
-    *,
-    preset: str = "cifar100",
-    ce: float | None = None,
-    kd: float | None = None,
-    temperature: float | None = None,
-) -> Graph:
-    """Hinton's distillation from a ready teacher: labels and softened outputs (presets cifar100, imagenet)."""
-    values = _values("kd", preset, ce=ce, kd=kd, temperature=temperature)
-    terms = [
-        Term(TASK, weight=values["ce"]),
-        Term("kd", weight=values["kd"], options={"temperature": values["temperature"]}),
-    ]
-    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
-
-
-def nkd(
-    student: nn.Module,
-    teacher: nn.Module,
-    *,
-    preset: str = "imagenet",
-    ce: float | None = None,
-    nkd: float | None = None,
-    temperature: float | None = None,
-    gamma: float | None = None,
-) -> Graph:
-    """Normalised distillation from a ready teacher (presets imagenet, imagenet_vit, cifar100)."""
-    values = _values("nkd", preset, ce=ce, nkd=nkd, temperature=temperature, gamma=gamma)
-    options = {name: values[name] for name in ("temperature", "gamma")}
-    terms = [Term(TASK, weight=values["ce"]), Term("nkd", weight=values["nkd"], options=options)]
-    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
-
-
-def uskd(
-    student: nn.Module,
-    *,
-    preset: str = "imagenet",
-    ce: float | None = None,
-    alpha: float | None = None,
-    beta: float | None = None,
-    mu: float | None = None,
-    exit_stage: str | None = None,
-) -> Graph:
-    """Self-distillation without a teacher, with an exit at a middle stage (presets imagenet, cifar100)."""
-    values = _values("uskd", preset, ce=ce, alpha=alpha, beta=beta, mu=mu)
-    options = {name: values[name] for name in ("alpha", "beta", "mu")}
-    terms = [Term(TASK, weight=values["ce"]), Term("uskd", teacher="student/exit", options=options)]
-    return Graph({"student": Learner(student, exit_stage=exit_stage)}, terms)
-
-
-def lskd(
-    student: nn.Module,
-    teacher: nn.Module,
-    *,
-    preset: str = "cifar100",
-    ce: float | None = None,
-    lskd: float | None = None,
-    temperature: float | None = None,
-) -> Graph:
-    """Distillation of standardised logits from a ready teacher."""
-    values = _values("lskd", preset, ce=ce, lskd=lskd, temperature=temperature)
-    terms = [
-        Term(TASK, weight=values["ce"]),
-        Term("lskd", weight=values["lskd"], options={"temperature": values["temperature"]}),
-    ]
-    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
-
-
-def dkd(
-    student: nn.Module,
-    teacher: nn.Module,
-    *,
-    preset: str = "cifar100",
-    ce: float | None = None,
-    temperature: float | None = None,
-    alpha: float | None = None,
-    beta: float | None = None,
-    warmup: float | None = None,
-) -> Graph:
-    """Decoupled distillation from a ready teacher, whose weight rises from 0 over the share `warmup` of the training."""
-    values = _values("dkd", preset, ce=ce, temperature=temperature, alpha=alpha, beta=beta, warmup=warmup)
-    options = {name: values[name] for name in ("temperature", "alpha", "beta")}
-    terms = [Term(TASK, weight=values["ce"]), Term("dkd", warmup=values["warmup"], options=options)]
-    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
-
-
-def dist(
-    student: nn.Module,
-    teacher: nn.Module,
-    *,
-    preset: str = "cifar100",
-    ce: float | None = None,
-    dist: float | None = None,
-    temperature: float | None = None,
-    beta: float | None = None,
-    gamma: float | None = None,
-) -> Graph:
-    """Distillation from a ready, stronger teacher: correlations within samples and within classes."""
-    values = _values("dist", preset, ce=ce, dist=dist, temperature=temperature, beta=beta, gamma=gamma)
-    options = {name: values[name] for name in ("temperature", "beta", "gamma")}
-    terms = [Term(TASK, weight=values["ce"]), Term("dist", weight=values["dist"], options=options)]
-    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
-
-
-def bdkd(
-    student: nn.Module,
-    peer: nn.Module,
-    *,
-    ce: float = 1.0,
-    bdkd: float = 1.0,
-    peer_dml: float = 1.0,
-    temperature: float = 1.0,
-    high: float = 2.0,
-    low: float = 1.0,
-    weighting: str = "switch",
-    sharpness: float = 1.0,
-    entropy_temperature: float | None = None,
-    scaled: bool = True,
-    ceiling: float | None = None,
-) -> Graph:
-    """Balanced-divergence distillation online: both networks train from scratch, the student by both divergences.
-
-    A reconstruction, as the loss `bdkd`; the peer learns by `dml`, KL(student || peer), of the weight `peer_dml`.
-    """
-    balance = {"high": high, "low": low, "weighting": weighting, "sharpness": sharpness}
-    balance |= {"entropy_temperature": entropy_temperature, "scaled": scaled, "ceiling": ceiling}
-    # `dml` carries T^2, which an unscaled student's term must not meet on the other side
-    of_peer = peer_dml if scaled else peer_dml / temperature**2
-    terms = [
-        Term(TASK, weight=ce),
-        Term("bdkd", teacher="peer", weight=bdkd, options={"temperature": temperature, **balance}),
-        Term(TASK, student="peer", weight=ce),
-        Term("dml", student="peer", teacher="student", weight=of_peer, options={"temperature": temperature}),
-    ]
-    return Graph({"student": Learner(student), "peer": Learner(peer)}, terms)
-
-
-def dml(student: nn.Module, peer: nn.Module, *, ce: float = 1.0, dml: float = 1.0, temperature: float = 1.0) -> Graph:
-    """Deep mutual learning: student and a peer train together from scratch, each from the other."""
-    options = {"temperature": temperature}
-    terms = [
-        Term(TASK, weight=ce),
-        Term("dml", teacher="peer", weight=dml, options=options),
-        Term(TASK, student="peer", weight=ce),
-        Term("dml", student="peer", teacher="student", weight=dml, options=options),
-    ]
-    return Graph({"student": Learner(student), "peer": Learner(peer)}, terms)
 
 
 METHODS: dict[str, Callable[..., Graph | Distillation]] = {
@@ -377,11 +219,3 @@ def _find(method: str) -> Callable[..., Graph | Distillation]:
 
 def _without_teacher() -> list[str]:
     return [name for name in METHODS if teacher_role(name) == "none"]
-
-
-def _values(method: str, preset: str, **given: float | None) -> dict[str, float]:
-    """The preset's values, those that were given in their place."""
-    if preset not in PRESETS[method]:
-        raise unknown_name("preset", preset, PRESETS[method], where=f"method '{method}'")
-    values = PRESETS[method][preset]
-    return {name: values[name] if value is None else value for name, value in given.items()}

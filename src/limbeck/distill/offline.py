@@ -1,0 +1,100 @@
+"""Methods that learn from the logits of a ready, frozen teacher. No formulas: those are in `losses`."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from limbeck.distill.graph import Graph, preset_values
+from limbeck.distill.sources import Frozen, Learner
+from limbeck.distill.term import TASK, Term
+
+__all__ = ["dist", "dkd", "kd", "lskd", "nkd"]
+
+
+def kd(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "cifar100",
+    ce: float | None = None,
+    kd: float | None = None,
+    temperature: float | None = None,
+) -> Graph:
+    """Hinton's distillation from a ready teacher: labels and softened outputs (presets cifar100, imagenet)."""
+    values = preset_values("kd", preset, ce=ce, kd=kd, temperature=temperature)
+    terms = [
+        Term(TASK, weight=values["ce"]),
+        Term("kd", weight=values["kd"], options={"temperature": values["temperature"]}),
+    ]
+    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
+
+
+def nkd(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "imagenet",
+    ce: float | None = None,
+    nkd: float | None = None,
+    temperature: float | None = None,
+    gamma: float | None = None,
+) -> Graph:
+    """Normalised distillation from a ready teacher (presets imagenet, imagenet_vit, cifar100)."""
+    values = preset_values("nkd", preset, ce=ce, nkd=nkd, temperature=temperature, gamma=gamma)
+    options = {name: values[name] for name in ("temperature", "gamma")}
+    terms = [Term(TASK, weight=values["ce"]), Term("nkd", weight=values["nkd"], options=options)]
+    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
+
+
+def lskd(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "cifar100",
+    ce: float | None = None,
+    lskd: float | None = None,
+    temperature: float | None = None,
+) -> Graph:
+    """Distillation of standardised logits from a ready teacher."""
+    values = preset_values("lskd", preset, ce=ce, lskd=lskd, temperature=temperature)
+    terms = [
+        Term(TASK, weight=values["ce"]),
+        Term("lskd", weight=values["lskd"], options={"temperature": values["temperature"]}),
+    ]
+    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
+
+
+def dkd(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "cifar100",
+    ce: float | None = None,
+    temperature: float | None = None,
+    alpha: float | None = None,
+    beta: float | None = None,
+    warmup: float | None = None,
+) -> Graph:
+    """Decoupled distillation from a ready teacher, whose weight rises from 0 over the share `warmup` of the training."""
+    values = preset_values("dkd", preset, ce=ce, temperature=temperature, alpha=alpha, beta=beta, warmup=warmup)
+    options = {name: values[name] for name in ("temperature", "alpha", "beta")}
+    terms = [Term(TASK, weight=values["ce"]), Term("dkd", warmup=values["warmup"], options=options)]
+    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
+
+
+def dist(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "cifar100",
+    ce: float | None = None,
+    dist: float | None = None,
+    temperature: float | None = None,
+    beta: float | None = None,
+    gamma: float | None = None,
+) -> Graph:
+    """Distillation from a ready, stronger teacher: correlations within samples and within classes."""
+    values = preset_values("dist", preset, ce=ce, dist=dist, temperature=temperature, beta=beta, gamma=gamma)
+    options = {name: values[name] for name in ("temperature", "beta", "gamma")}
+    terms = [Term(TASK, weight=values["ce"]), Term("dist", weight=values["dist"], options=options)]
+    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
