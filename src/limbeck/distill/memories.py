@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from limbeck.distill.sources import Learner, Observed, Source, read
-from limbeck.errors import InputError
+from limbeck.errors import InputError, unknown_name
 from limbeck.types import Batch, Outputs
 
 __all__ = ["Ema", "Memory"]
+
+NEVER = (
+    -1e4
+)  # a logit whose probability is exactly 0 beside one of 0, also at high temperatures, and finite in products
 
 
 class Ema(Observed):
@@ -51,26 +56,36 @@ class Ema(Observed):
 
 
 class Memory(Source):
-    """What an earlier source said of each sample when it was last seen; of a sample not seen yet, what it says now.
+    """What an earlier source said of each sample when it was last seen.
 
     Args:
         num_samples: size of the data set; the batch's `index` runs below it.
-        shape: of one value; an integer for [K] logits.
+        shape: of one value; an integer for [K] logits; None = as the first batch shows it, which is the graph's probe.
         of: the address that is remembered.
         momentum: share of the old value that stays when a sample is seen again.
+        unseen: what stands for a sample not seen yet: what is said of it `now`, or logits whose softmax is its `label`.
     """
 
     values: Tensor
     filled: Tensor
 
     def __init__(
-        self, num_samples: int, shape: int | Sequence[int], *, of: str = "student", momentum: float = 0.0
+        self,
+        num_samples: int,
+        shape: int | Sequence[int] | None = None,
+        *,
+        of: str = "student",
+        momentum: float = 0.0,
+        unseen: Literal["now", "label"] = "now",
     ) -> None:
         super().__init__()
         if num_samples < 1 or not 0 <= momentum < 1:
             raise InputError(f"memory: needs num_samples >= 1 and momentum in [0, 1), not {num_samples} and {momentum}")
-        self.reads, self.momentum = (of,), momentum
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        if unseen not in ("now", "label"):
+            raise unknown_name("choice of 'unseen'", unseen, ("now", "label"), where="memory")
+        self.reads, self.momentum, self.unseen = (of,), momentum, unseen
+        self._is_open = shape is None
+        shape = (shape or 0,) if isinstance(shape, int | None) else tuple(shape)
         self.register_buffer("values", torch.zeros(num_samples, *shape))
         self.register_buffer("filled", torch.zeros(num_samples, dtype=torch.bool))
         self._pending: list[tuple[Tensor, Tensor]] = []
@@ -78,12 +93,18 @@ class Memory(Source):
     def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
         """The remembered values; what is said now waits for `after_step`."""
         now = read(seen, self.reads[0]).detach().to(self.values.dtype)
+        if self._is_open:
+            self.values = now.new_zeros(len(self.values), *now.shape[1:])
+            self._is_open = False
         if now.shape[1:] != self.values.shape[1:]:
             raise InputError(
                 f"memory: holds {list(self.values.shape[1:])} per sample, '{self.reads[0]}' is {list(now.shape[1:])}"
             )
+        if self.unseen == "label" and now.dim() != 2:
+            raise InputError(f"memory: labels can stand for [N, K] logits only; '{self.reads[0]}' is {list(now.shape)}")
         known = self.filled[batch.index].view(-1, *[1] * (now.dim() - 1))
-        before = torch.where(known, self.values[batch.index], now)
+        instead = now if self.unseen == "now" else _label_logits(batch.target, now)
+        before = torch.where(known, self.values[batch.index], instead)
         if self.training:
             self._pending.append((batch.index, now))
         return Outputs(before)
@@ -100,6 +121,13 @@ class Memory(Source):
             now = torch.where(known, now.lerp(self.values[index], self.momentum), now)
         self.values[index] = now
         self.filled[index] = True
+
+
+def _label_logits(target: Tensor, like: Tensor) -> Tensor:
+    """[N, K] finite logits whose softmax is the label of each sample, class indices or rows; any for a missing one."""
+    if target.is_floating_point():
+        return target.to(like.dtype).log().clamp(min=NEVER)
+    return torch.full_like(like, NEVER).scatter_(1, target.clamp(min=0).unsqueeze(1), 0.0)
 
 
 def _gather(index: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from limbeck.distill.graph import Graph
 from limbeck.distill.objective import Distillation
 from limbeck.distill.offline import dist, dkd, kd, lskd, nkd
-from limbeck.distill.online import bdkd, dml
+from limbeck.distill.online import bdkd, dml, kdcl
 from limbeck.distill.presets import PRESETS
-from limbeck.distill.self_taught import uskd
+from limbeck.distill.self_taught import ps_kd, uskd
 from limbeck.distill.sources import Frozen, Learner
 from limbeck.distill.term import TASK, Term, check_term
 from limbeck.errors import InputError, unknown_name
@@ -35,7 +35,7 @@ __all__ = [
     "teacher_role",
 ]
 
-ROLES = ("student", "teacher", "peer", "criterion", "example", "num_samples")
+ROLES = ("student", "teacher", "peer", "criterion", "example", "num_samples", "epochs")
 """What a method is handed where its signature names it: `teacher` is ready and frozen, `peer` trains from scratch
 along.
 """
@@ -47,8 +47,10 @@ METHODS: dict[str, Callable[..., Graph | Distillation]] = {
     "dkd": dkd,
     "dml": dml,
     "kd": kd,
+    "kdcl": kdcl,
     "lskd": lskd,
     "nkd": nkd,
+    "ps_kd": ps_kd,
     "uskd": uskd,
 }
 """Name -> method; its keyword-only parameters are the option schema (`method_options`)."""
@@ -62,6 +64,7 @@ def distillation(
     criterion: Callable[[Any, Tensor], Tensor] | None = None,
     example: Batch | None = None,
     num_samples: int | None = None,
+    epochs: int | None = None,
     **options: Any,
 ) -> Distillation:
     """Make the objective of a named method, or of anyone's `package.module:name` that returns a `Graph` or a
@@ -74,6 +77,7 @@ def distillation(
         criterion: (output, target) -> scalar, the task's; None = cross-entropy over the labelled samples.
         example: a batch to check the graph with; None = noise of the student's input size.
         num_samples: size of the data set, for methods that keep something per sample.
+        epochs: of the whole training, for methods that change once an epoch; None = they change with every step.
         options: the method's own (`method_options`).
 
     Raises:
@@ -87,6 +91,7 @@ def distillation(
         "criterion": criterion,
         "example": example,
         "num_samples": num_samples,
+        "epochs": epochs,
     }
     function = _find(method)
     asked = {name: value for name, value in known.items() if name in inspect.signature(function).parameters}

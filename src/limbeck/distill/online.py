@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from limbeck.distill.graph import Graph
-from limbeck.distill.sources import Learner
+from limbeck.distill.graph import Graph, preset_values
+from limbeck.distill.sources import Ensemble, Learner
 from limbeck.distill.term import TASK, Term
 
-__all__ = ["bdkd", "dml"]
+__all__ = ["bdkd", "dml", "kdcl"]
 
 
 def bdkd(
@@ -54,3 +54,27 @@ def dml(student: nn.Module, peer: nn.Module, *, ce: float = 1.0, dml: float = 1.
         Term("dml", student="peer", teacher="student", weight=dml, options=options),
     ]
     return Graph({"student": Learner(student), "peer": Learner(peer)}, terms)
+
+
+def kdcl(
+    student: nn.Module,
+    peer: nn.Module,
+    *,
+    preset: str = "cifar100",
+    ce: float | None = None,
+    kdcl: float | None = None,
+    temperature: float | None = None,
+) -> Graph:
+    """Collaborative learning: student and a peer train together from scratch, each from the mean of both outputs."""
+    values = preset_values("kdcl", preset, ce=ce, kdcl=kdcl, temperature=temperature)
+    sources = {"student": Learner(student), "peer": Learner(peer), "together": Ensemble(("student", "peer"))}
+    options = {"temperature": values["temperature"]}
+    terms = [
+        term
+        for name in ("student", "peer")
+        for term in (
+            Term(TASK, student=name, weight=values["ce"]),
+            Term("kd", student=name, teacher="together", weight=values["kdcl"], options=options),
+        )
+    ]
+    return Graph(sources, terms)

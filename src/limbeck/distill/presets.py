@@ -20,6 +20,9 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
         "cifar100": {"ce": 0.1, "kd": 0.9, "temperature": 4.0},
         "imagenet": {"ce": 0.5, "kd": 0.5, "temperature": 1.0},
     },
+    "kdcl": {
+        "cifar100": {"ce": 0.5, "kdcl": 0.5, "temperature": 4.0},
+    },
     "lskd": {
         "cifar100": {"ce": 0.1, "lskd": 9.0, "temperature": 2.0},
         "imagenet": {"ce": 1.0, "lskd": 9.0, "temperature": 2.0},
@@ -29,12 +32,16 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
         "imagenet_vit": {"ce": 1.0, "nkd": 1.0, "temperature": 1.0, "gamma": 1.0},
         "cifar100": {"ce": 1.0, "nkd": 1.0, "temperature": 3.0, "gamma": 3.5},
     },
+    "ps_kd": {
+        "cifar100": {"alpha": 0.8},
+    },
     "uskd": {
         "imagenet": {"ce": 1.0, "alpha": 1.0, "beta": 0.1, "mu": 0.005},
         "cifar100": {"ce": 1.0, "alpha": 0.1, "beta": 0.1, "mu": 0.1},
     },
 }
-"""Method -> data set -> the values that the authors' configurations hold for it (mdistiller's for `kd`).
+"""Method -> data set -> the values that the authors' configurations hold for it (mdistiller's for `kd`, those of a
+common re-implementation for `kdcl`).
 
 Of `dkd`, mdistiller names one beta per pair of networks: 8 for resnet32x4 as the teacher, and for resnet50 or WRN-40-2
 with a student of another family; 6 (`cifar100_wide`) for VGG13, and WRN-40-2 within its family; 2 (`cifar100_resnet`)

@@ -5,10 +5,26 @@ from __future__ import annotations
 from torch import nn
 
 from limbeck.distill.graph import Graph, preset_values
+from limbeck.distill.memories import Memory
 from limbeck.distill.sources import Learner
 from limbeck.distill.term import TASK, Term
 
-__all__ = ["uskd"]
+__all__ = ["ps_kd", "uskd"]
+
+
+def ps_kd(
+    student: nn.Module,
+    *,
+    num_samples: int,
+    epochs: int | None = None,
+    preset: str = "cifar100",
+    alpha: float | None = None,
+) -> Graph:
+    """Self-distillation from what the student said of each picture an epoch before, which counts more and more."""
+    values = preset_values("ps_kd", preset, alpha=alpha)
+    before = Memory(num_samples, unseen="label")
+    terms = [Term("ps_kd", teacher="before", options={"alpha": values["alpha"], "epochs": epochs})]
+    return Graph({"student": Learner(student), "before": before}, terms)
 
 
 def uskd(

@@ -19,6 +19,7 @@ from limbeck.losses.dml import dml
 from limbeck.losses.kd import kd
 from limbeck.losses.lskd import lskd, standardise
 from limbeck.losses.nkd import nkd
+from limbeck.losses.ps_kd import ps_kd
 from limbeck.losses.uskd import uskd
 from limbeck.losses.wttm import wttm
 
@@ -34,6 +35,7 @@ __all__ = [
     "loss_options",
     "lskd",
     "nkd",
+    "ps_kd",
     "standardise",
     "uskd",
     "wttm",
@@ -48,6 +50,7 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "kd": kd,
     "lskd": lskd,
     "nkd": nkd,
+    "ps_kd": ps_kd,
     "uskd": uskd,
     "wttm": wttm,
 }

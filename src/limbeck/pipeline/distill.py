@@ -76,7 +76,8 @@ def build_graph(
     }
     try:
         if recipe.distill.method is not None:
-            return distillation(recipe.distill.method, **shared, **recipe.distill.options)
+            epochs = recipe.distill.epochs or recipe.train.epochs
+            return distillation(recipe.distill.method, **shared, epochs=epochs, **recipe.distill.options)
         return distillation_from_terms(_term_fields(recipe), **shared)
     except InputError as error:
         raise InputError(f"distill: {error}") from error
