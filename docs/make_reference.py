@@ -26,6 +26,8 @@ SECTIONS = (  # in the order in which a recipe is read
     ("augment", "Augment"),
     ("student", "Model"),
     ("teacher", "Teacher"),
+    ("teacher.more", "OneTeacher"),
+    ("teacher.assistants", "Assistant"),
     ("train", "Train"),
     ("budget", "Budget"),
     ("search", "Search"),
@@ -37,7 +39,9 @@ SECTIONS = (  # in the order in which a recipe is read
     ("measure", "Measure"),
     ("baselines", "Baselines"),
 )
-COPIES = {"teacher": ("student", "Model")}  # a section that repeats another's fields tells its own only
+LISTS = {"distill.terms", "teacher.more", "teacher.assistants"}  # sections that may be given several times
+# sections that repeat another's fields tell their own only
+COPIES = dict.fromkeys(("teacher", "teacher.more", "teacher.assistants"), ("student", "Model"))
 FURTHER = {  # what the models leave to their names
     "name": "letters, digits, `.`, `_`, `-`; the run's folder; default the file's name",
     "task": "see [parts](parts.md), or `package.module:name`",
@@ -64,7 +68,7 @@ FURTHER = {  # what the models leave to their names
     "calibrate.bins": "of the reliability diagram and the ECE",
     "measure.warmup": "untimed calls per file",
     "measure.runs": "timed calls per file; a slow one gets fewer, ten at least",
-    "teacher.train": "a section like [train]",
+    **{f"{section}.train": "a section like [train]" for section in COPIES},
 }
 
 
@@ -78,7 +82,7 @@ def recipe_reference() -> str:
     for section, model_name in SECTIONS:
         model: type[BaseModel] = getattr(recipe, model_name)
         rows = [field_row(section, name, field) for name, field in model.model_fields.items() if shown(section, name)]
-        title = "Top level" if not section else f"[[{section}]]" if section == "distill.terms" else f"[{section}]"
+        title = "Top level" if not section else f"[[{section}]]" if section in LISTS else f"[{section}]"
         note = f"All of [{COPIES[section][0]}], and:\n\n" if section in COPIES else ""
         parts.append(f"## `{title}`\n\n{note}" + table(("field", "type", "default", "meaning"), rows))
     return "\n\n".join(parts) + "\n"

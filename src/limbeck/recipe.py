@@ -123,16 +123,6 @@ class Model(Section):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class Teacher(Model):
-    """`[teacher]`: the network that teaches, with its own training."""
-
-    weights: str | None = Field(None, description="path of trained weights; the teacher is then not trained")
-    seed: int = Field(
-        0, ge=0, description="of its training; apart from the run's seed, so that one teacher serves all seeds"
-    )
-    train: Train = Train()
-
-
 class Budget(Section):
     """`[budget]`: what the result may cost, on which device."""
 
@@ -188,6 +178,58 @@ class Distill(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     terms: tuple[TermRecipe, ...] = ()
     epochs: int | None = Field(None, ge=1, description="None = train.epochs")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _terms_stand_for_a_method(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and tree.get("terms") and "method" not in tree:
+            return {**tree, "method": None}
+        return tree
+
+    @model_validator(mode="after")
+    def _terms_or_method(self) -> Distill:
+        if self.terms and self.method:
+            raise ValueError("give method or terms, not both")
+        if not self.terms and not self.method:
+            raise ValueError("give a method (see `limbeck show methods`) or [[distill.terms]]")
+        return self
+
+
+class TrainedModel(Model):
+    """A network with a training of its own, apart from the student's."""
+
+    weights: str | None = Field(None, description="path of trained weights; it is then not trained")
+    seed: int = Field(
+        0, ge=0, description="of its training; apart from the run's seed, so that one teacher serves all seeds"
+    )
+    train: Train = Train()
+
+    def training(self) -> dict[str, Any]:
+        """What decides its weights, as JSON-like data; not what becomes of it afterwards."""
+        return self.model_dump(mode="json", include=set(TrainedModel.model_fields))
+
+
+class OneTeacher(TrainedModel):
+    """`[[teacher.more]]`: a further teacher. The student learns from the mean of all teachers' logits."""
+
+    share: float = Field(1.0, gt=0, description="of its logits in the mean of several teachers, beside the others'")
+
+
+class Assistant(TrainedModel):
+    """`[[teacher.assistants]]`: a network between teacher and student. Each learns from the one before, the first from
+    the teacher, the student from the last; as long as its own `train` says.
+    """
+
+    distill: Distill | None = Field(None, description="how it learns, a section like [distill]; none = as the student")
+
+
+class Teacher(OneTeacher):
+    """`[teacher]`: the network that teaches, with its own training."""
+
+    more: tuple[OneTeacher, ...] = Field((), description="further teachers: see [teacher.more]")
+    assistants: tuple[Assistant, ...] = Field(
+        (), description="networks between the teacher and the student: see [teacher.assistants]"
+    )
 
 
 class Calibrate(Section):
@@ -254,12 +296,25 @@ class Recipe(Section):
     baselines: Baselines = Baselines()
 
     @model_validator(mode="after")
-    def _terms_or_method(self) -> Recipe:
-        if self.distill and self.distill.terms and self.distill.method:
-            raise ValueError("distill: give method or terms, not both")
-        if self.distill and not self.distill.terms and not self.distill.method:
-            raise ValueError("distill: give a method (see `limbeck show methods`) or [[distill.terms]]")
+    def _teachers_differ_and_assistants_are_used(self) -> Recipe:
+        if self.teacher is None:
+            return self
+        trainings = [teacher.training() for teacher in self.teachers.values()]
+        if any(one in trainings[:i] for i, one in enumerate(trainings)):
+            raise ValueError("teacher.more: two teachers are the same network; give one of them another seed or model")
+        if self.assistants and self.distill is None:
+            raise ValueError("teacher.assistants: they lead to a student that learns from them; add [distill]")
         return self
+
+    @property
+    def teachers(self) -> dict[str, OneTeacher]:
+        """The teachers by name: `teacher`, or `teacher1`, `teacher2` ... where there are several."""
+        return {} if self.teacher is None else _by_name("teacher", (self.teacher, *self.teacher.more))
+
+    @property
+    def assistants(self) -> dict[str, Assistant]:
+        """The assistants by name, each before those that learn from it: `assistant`, or `assistant1` ..."""
+        return {} if self.teacher is None else _by_name("assistant", self.teacher.assistants)
 
     def resolved(self) -> dict[str, Any]:
         """Every field with its effective value, as JSON-like data."""
@@ -301,12 +356,14 @@ def parse_recipe(
         tree = {**tree, "name": default_name}
     for dotted, value in (changes or {}).items():
         tree = _changed(tree, dotted.split("."), value, where=f"--set {dotted}")
-    if isinstance(tree.get("distill"), dict) and tree["distill"].get("terms") and "method" not in tree["distill"]:
-        tree = {**tree, "distill": {**tree["distill"], "method": None}}
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
         raise InputError(f"{where}: {_explain(error)}") from None
+
+
+def _by_name(name: str, several: tuple[Any, ...]) -> dict[str, Any]:
+    return {name if len(several) == 1 else f"{name}{i}": one for i, one in enumerate(several, start=1)}
 
 
 def _changed(tree: dict[str, Any], keys: list[str], value: Any, *, where: str) -> dict[str, Any]:
