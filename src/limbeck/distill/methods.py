@@ -5,12 +5,13 @@ in `offline`, `self_taught` and `online`, the papers' values in `presets`.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from limbeck.distill.graph import Graph
+from limbeck.distill.graph import Graph, teacher_names, with_teachers
 from limbeck.distill.objective import Distillation
 from limbeck.distill.offline import dist, dkd, kd, lskd, nkd
 from limbeck.distill.online import bdkd, dml, kdcl
@@ -60,7 +61,8 @@ def distillation(
     method: str,
     *,
     student: nn.Module,
-    teacher: nn.Module | None = None,
+    teacher: nn.Module | Sequence[nn.Module] | None = None,
+    teacher_shares: Sequence[float] | None = None,
     criterion: Callable[[Any, Tensor], Tensor] | None = None,
     example: Batch | None = None,
     num_samples: int | None = None,
@@ -74,6 +76,8 @@ def distillation(
         method: of `METHODS`, or `package.module:name`.
         student: the network to train and hand over.
         teacher: the second network, for methods that take one: a ready teacher, or the peer of an online method.
+            Several ready teachers teach by the mean of their logits.
+        teacher_shares: of several teachers in that mean, one number each; None = equal.
         criterion: (output, target) -> scalar, the task's; None = cross-entropy over the labelled samples.
         example: a batch to check the graph with; None = noise of the student's input size.
         num_samples: size of the data set, for methods that keep something per sample.
@@ -83,11 +87,12 @@ def distillation(
     Raises:
         InputError: as `check_method` and `Distillation`.
     """
-    check_method(method, options, has_teacher=teacher is not None)
+    teachers = _as_teachers(teacher, teacher_shares)
+    check_method(method, options, has_teacher=bool(teachers))
     known = {
         "student": student,
-        "teacher": teacher,
-        "peer": teacher,
+        "teacher": teachers[0] if teachers else None,
+        "peer": teachers[0] if teachers else None,
         "criterion": criterion,
         "example": example,
         "num_samples": num_samples,
@@ -98,12 +103,13 @@ def distillation(
     if "num_samples" in asked and num_samples is None:
         raise InputError(f"method '{method}': needs the size of the data set; give num_samples")
     made = function(**asked, **options)
-    if isinstance(made, Distillation):
+    if isinstance(made, Distillation) and len(teachers) < 2:
         return made
     if not isinstance(made, Graph):
-        raise InputError(f"method '{method}': must return a Graph or a Distillation, not {type(made).__name__}")
+        what = "a Graph or a Distillation" if len(teachers) < 2 else "a Graph, to learn from several teachers"
+        raise InputError(f"method '{method}': must return {what}, not {type(made).__name__}")
     return Distillation(
-        made.sources,
+        with_teachers(made.sources, teachers, teacher_shares, where=f"method '{method}'"),
         made.terms,
         criterion=criterion,
         example=example,
@@ -117,26 +123,30 @@ def distillation_from_terms(
     terms: Sequence[Term | Mapping[str, Any]],
     *,
     student: nn.Module,
-    teacher: nn.Module | None = None,
+    teacher: nn.Module | Sequence[nn.Module] | None = None,
+    teacher_shares: Sequence[float] | None = None,
     criterion: Callable[[Any, Tensor], Tensor] | None = None,
     example: Batch | None = None,
     num_samples: int | None = None,
 ) -> Distillation:
     """Make the objective of terms written by hand, over the sources `student` and `teacher`.
 
-    The teacher is frozen, unless a term trains it. A learner without a `task` term gets one of weight 1; write one
+    The teacher is frozen, unless a term trains it; several are `teacher1`, `teacher2` ..., and `teacher` is the mean of
+    their logits by `teacher_shares`. A learner without a `task` term gets one of weight 1; write one
     with weight 0 against that.
 
     Raises:
         InputError: as `check_terms` and `Distillation`.
     """
-    edges = check_terms(terms, has_teacher=teacher is not None)
+    teachers = _as_teachers(teacher, teacher_shares)
+    edges = check_terms(terms, teachers=len(teachers))
     sources: dict[str, nn.Module] = {"student": Learner(student)}
-    if teacher is not None:
-        sources["teacher"] = Learner(teacher) if teacher_role(terms=edges) == "trained" else Frozen(teacher)
+    if teachers:
+        sources["teacher"] = Learner(teachers[0]) if teacher_role(terms=edges) == "trained" else Frozen(teachers[0])
     for name, source in sources.items():
         if isinstance(source, Learner) and not any(t.loss == TASK and t.student == name for t in edges):
             edges.append(Term(TASK, student=name))
+    sources = with_teachers(sources, teachers, teacher_shares, where="distillation")
     return Distillation(sources, edges, criterion=criterion, example=example, num_samples=num_samples)
 
 
@@ -150,10 +160,9 @@ def teacher_role(
         parameters = inspect.signature(_find(method)).parameters
         return "frozen" if "teacher" in parameters else "trained" if "peer" in parameters else "none"
     edges = [_as_term(term) for term in terms]
-    if any(term.student.partition("/")[0] == "teacher" for term in edges):
+    if any(_names_teacher(term.student) for term in edges):
         return "trained"
-    used = any(address.partition("/")[0] == "teacher" for term in edges for address in term.teachers)
-    return "frozen" if used else "none"
+    return "frozen" if any(_names_teacher(address) for term in edges for address in term.teachers) else "none"
 
 
 def method_options(method: str) -> dict[str, Any]:
@@ -185,25 +194,44 @@ def check_method(method: str, options: Mapping[str, Any] | None = None, *, has_t
         raise InputError(f"{where}: has no use for a teacher; leave it out")
 
 
-def check_terms(terms: Sequence[Term | Mapping[str, Any]], *, has_teacher: bool) -> list[Term]:
+def check_terms(terms: Sequence[Term | Mapping[str, Any]], *, teachers: int) -> list[Term]:
     """Check terms written by hand before there are any networks, and return them as records.
 
+    Args:
+        terms: the edges.
+        teachers: how many there are.
+
     Raises:
-        InputError: a wrong field, loss, option or source; a teacher that is missing.
+        InputError: a wrong field, loss, option or source; a teacher that is missing, or several that are to be trained.
     """
     edges = [_as_term(term) for term in terms]
     if not edges:
         raise InputError("distillation: no terms, so that there is nothing to learn from")
-    sources = ["student", "teacher"] if has_teacher else ["student"]
+    sources = ["student", *teacher_names(teachers)]
     for term in edges:
         check_term(term)
         for address in (term.student, *term.teachers):
             source = address.partition("/")[0]
-            if source == "teacher" and not has_teacher:
+            if source == "teacher" and not teachers:
                 raise InputError(f"{term.arrow}: there is no teacher; give one, or set the term's teacher")
             if source not in sources:
                 raise unknown_name("source", source, sources, where=term.arrow)
+        if teachers > 1 and _names_teacher(term.student):
+            raise InputError(f"{term.arrow}: several teachers are ready ones; only a single one can train along")
     return edges
+
+
+def _names_teacher(address: str) -> bool:
+    return re.fullmatch(r"teacher\d*", address.partition("/")[0]) is not None
+
+
+def _as_teachers(teacher: nn.Module | Sequence[nn.Module] | None, shares: Sequence[float] | None) -> list[nn.Module]:
+    teachers = [teacher] if isinstance(teacher, nn.Module) else list(teacher or ())
+    if shares is not None and (len(shares) != len(teachers) or min(shares, default=0) <= 0):
+        raise InputError(
+            f"teacher_shares: needs a number above 0 for each of {len(teachers)} teachers, not {list(shares)}"
+        )
+    return teachers
 
 
 def _as_term(term: Term | Mapping[str, Any]) -> Term:

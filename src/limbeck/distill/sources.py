@@ -216,7 +216,16 @@ class Ensemble(Source):
         weights = [1.0] * len(members) if weights is None else weights
         self.weights = tuple(weight / sum(weights) for weight in weights)
 
+    def ask(self, names: Sequence[str], inputs: Tensor) -> None:
+        """Refuse any stage: only logits of several networks have a mean."""
+        for name in names:
+            one = self.reads[0].partition("/")[0]
+            raise InputError(f"a mean of several has logits and no '{name}'; name one of them, such as {one}/{name}")
+
     def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
         """The mean of the members' logits."""
         values = [weight * read(seen, address) for weight, address in zip(self.weights, self.reads, strict=True)]
+        if len({value.shape for value in values}) > 1:
+            shapes = ", ".join(f"'{a}' {list(v.shape)}" for a, v in zip(self.reads, values, strict=True))
+            raise InputError(f"a mean needs outputs of one shape: {shapes}")
         return Outputs(torch.stack(values).sum(0))

@@ -50,7 +50,7 @@ def check_graph(recipe: Recipe) -> None:
                 has_teacher=has_teacher and role_of_teacher(recipe) != "none",
             )
         else:
-            check_terms(_term_fields(recipe), has_teacher=has_teacher)
+            check_terms(_term_fields(recipe), teachers=len(recipe.teachers))
     except InputError as error:
         raise InputError(f"distill: {error}") from error
 
