@@ -162,7 +162,9 @@ class TermRecipe(Section):
     """`[[distill.terms]]`: one edge of a distillation graph written by hand."""
 
     loss: str
-    student: str = Field("student", description="an address: source, source/stage or source/exit")
+    student: str | tuple[str, ...] = Field(
+        "student", description="an address: source, source/stage or source/exit; several for a loss on several levels"
+    )
     teacher: str | tuple[str, ...] | None = Field("teacher", description="an address; several for several inputs")
     name: str | None = None
     weight: float = 1.0
@@ -229,6 +231,15 @@ class Teacher(OneTeacher):
     more: tuple[OneTeacher, ...] = Field((), description="further teachers: see [teacher.more]")
     assistants: tuple[Assistant, ...] = Field(
         (), description="networks between the teacher and the student: see [teacher.assistants]"
+    )
+    cache: bool = Field(
+        False, description="keep its logits on disk, so that its passes are paid once: see [distill](distill.md)"
+    )
+    cache_views: int = Field(
+        8, ge=1, description="with cache: augmented views of each picture; epoch e sees view e modulo this"
+    )
+    cache_top_k: int | None = Field(
+        None, ge=1, description="with cache, above 1000 classes: keep only the largest logits, for losses at T = 1"
     )
 
 
@@ -304,6 +315,14 @@ class Recipe(Section):
             raise ValueError("teacher.more: two teachers are the same network; give one of them another seed or model")
         if self.assistants and self.distill is None:
             raise ValueError("teacher.assistants: they lead to a student that learns from them; add [distill]")
+        return self
+
+    @model_validator(mode="after")
+    def _a_cache_is_read(self) -> Recipe:
+        if self.teacher is not None and self.teacher.cache and self.distill is None:
+            raise ValueError("teacher.cache: nobody learns from the teacher; add [distill], or set it to false")
+        if self.teacher is not None and self.teacher.cache_top_k is not None and not self.teacher.cache:
+            raise ValueError("teacher.cache_top_k: needs teacher.cache = true")
         return self
 
     @property

@@ -160,7 +160,7 @@ def teacher_role(
         parameters = inspect.signature(_find(method)).parameters
         return "frozen" if "teacher" in parameters else "trained" if "peer" in parameters else "none"
     edges = [_as_term(term) for term in terms]
-    if any(_names_teacher(term.student) for term in edges):
+    if any(_names_teacher(term.learner) for term in edges):
         return "trained"
     return "frozen" if any(_names_teacher(address) for term in edges for address in term.teachers) else "none"
 
@@ -210,13 +210,13 @@ def check_terms(terms: Sequence[Term | Mapping[str, Any]], *, teachers: int) -> 
     sources = ["student", *teacher_names(teachers)]
     for term in edges:
         check_term(term)
-        for address in (term.student, *term.teachers):
+        for address in term.addresses:
             source = address.partition("/")[0]
             if source == "teacher" and not teachers:
                 raise InputError(f"{term.arrow}: there is no teacher; give one, or set the term's teacher")
             if source not in sources:
                 raise unknown_name("source", source, sources, where=term.arrow)
-        if teachers > 1 and _names_teacher(term.student):
+        if teachers > 1 and _names_teacher(term.learner):
             raise InputError(f"{term.arrow}: several teachers are ready ones; only a single one can train along")
     return edges
 

@@ -138,7 +138,7 @@ class Distillation(nn.Module):
                 _note(address, asked, known=before, where=f"source '{name}'")
             before.append(name)
         for term in terms:
-            for address in (term.student, *term.teachers):
+            for address in term.addresses:
                 _note(address, asked, known=before, where=term.arrow)
         for name, parts in asked.items():
             if not hasattr(self.sources[name], "ask"):
@@ -146,7 +146,7 @@ class Distillation(nn.Module):
             try:
                 self.sources[name].ask(list(dict.fromkeys(parts)), inputs)
             except InputError as error:
-                users = [t.title for t in terms if any(a.startswith(f"{name}/") for a in (t.student, *t.teachers))]
+                users = [t.title for t in terms if any(a.startswith(f"{name}/") for a in t.addresses)]
                 raise InputError(f"source '{name}' (terms: {', '.join(users)}): {error}") from None
 
     def _open(

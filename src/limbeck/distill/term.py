@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,8 +32,10 @@ SCHEDULES: dict[str, Callable[[Tensor], Tensor | float]] = {
 }
 """Factor on a term's weight by the share of training done."""
 
-CONTEXT = ("student_shape", "teacher_shape", "num_samples")
+CONTEXT = ("student_shape", "student_shapes", "teacher_shape", "teacher_shapes", "num_samples")
 """What the constructor of a loss with parameters is handed where it names it."""
+
+Address = str | tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,10 @@ class Term:
         loss: a name of `LOSSES`, `package.module:name`, `task` (the supervised criterion), or the callable itself. A
             class is built once, from the shapes of its inputs (`student_shape`, `teacher_shape` without the batch
             axis; a tuple of such with several teachers) and `num_samples`, each where its constructor names it, and
-            trained along.
-        student: the address that learns: `source`, `source/stage` or `source/exit`.
+            trained along. A loss on several levels at once calls its tensors `students` and `teachers`, each handed
+            over as one tuple, and their shapes `student_shapes` and `teacher_shapes`.
+        student: the address that learns: `source`, `source/stage` or `source/exit`; several of one source for a loss on
+            several levels.
         teacher: the address or addresses that it learns from; a loss that takes one tensor only is given none.
         weight: factor in the sum.
         schedule: how the weight runs over training.
@@ -54,8 +59,8 @@ class Term:
     """
 
     loss: str | Callable[..., Any]
-    student: str = "student"
-    teacher: str | tuple[str, ...] | None = "teacher"
+    student: Address = "student"
+    teacher: Address | None = "teacher"
     weight: float = 1.0
     schedule: str = "constant"
     warmup: float = 0.0
@@ -67,8 +72,13 @@ class Term:
             raise unknown_name("schedule", self.schedule, SCHEDULES, where=f"term '{self.title}'")
         if not 0 <= self.warmup <= 1:
             raise InputError(f"term '{self.title}': warmup must lie in [0, 1], not {self.warmup}")
-        if isinstance(self.teacher, list):  # as JSON and TOML give it
-            object.__setattr__(self, "teacher", tuple(self.teacher))
+        for side in ("student", "teacher"):
+            if isinstance(given := getattr(self, side), list):  # as JSON and TOML give it
+                object.__setattr__(self, side, tuple(given))
+        if not self.students:
+            raise InputError(f"term '{self.name or self.loss}': names no student's address")
+        if len(sources := {address.partition("/")[0] for address in self.students}) > 1:
+            raise InputError(f"{self.arrow}: one source learns by a term, not {' and '.join(sorted(sources))}")
 
     @property
     def title(self) -> str:
@@ -76,8 +86,18 @@ class Term:
         if self.name:
             return self.name
         own = self.loss if isinstance(self.loss, str) else getattr(self.loss, "__name__", type(self.loss).__name__)
-        own, source = own.rpartition(":")[2], self.student.partition("/")[0]
-        return own if source == "student" else f"{source}_{own}"
+        own = own.rpartition(":")[2]
+        return own if self.learner == "student" else f"{self.learner}_{own}"
+
+    @property
+    def students(self) -> tuple[str, ...]:
+        """The addresses that learn."""
+        return (self.student,) if isinstance(self.student, str) else self.student
+
+    @property
+    def learner(self) -> str:
+        """The source that learns."""
+        return self.students[0].partition("/")[0]
 
     @property
     def teachers(self) -> tuple[str, ...]:
@@ -89,9 +109,15 @@ class Term:
         return () if given == ("teacher",) and len(_tensor_names(find_loss(self))) == 1 else given
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """All of them, the student's first."""
+        return (*self.students, *self.teachers)
+
+    @property
     def arrow(self) -> str:
         """The edge in words, for errors."""
-        return f"term '{self.title}' ({' <- '.join([self.student, ', '.join(self.teachers)] if self.teachers else [self.student])})"
+        sides = [", ".join(side) for side in (self.students, self.teachers) if side]
+        return f"term '{self.title}' ({' <- '.join(sides)})"
 
 
 @dataclass
@@ -102,6 +128,7 @@ class Edge:
         name: its key in what the objective returns.
         term: where it came from.
         call: the loss, the criterion or a built module.
+        addresses: what it is given by position: an address for each tensor, a tuple of them for a tuple of tensors.
         keywords: those of `target`, `index`, `progress` that the loss takes.
         options: hyper-parameters of the call (a built module has its own already).
     """
@@ -109,23 +136,30 @@ class Edge:
     name: str
     term: Term
     call: Callable[..., Tensor]
-    addresses: tuple[str, ...]
+    addresses: tuple[Address, ...]
     keywords: tuple[str, ...]
     options: Mapping[str, Any]
 
     def value(self, seen: Mapping[str, Outputs], batch: Batch, progress: Tensor, labelled: Tensor | None) -> Tensor:
         """The unweighted value; `labelled` selects the rows for a loss that needs labels, None = all of them."""
-        tensors = [read(seen, address) for address in self.addresses]
+        inputs = [_each(partial(read, seen), address) for address in self.addresses]
         handed = {"target": batch.target, "index": batch.index}
         handed = {name: value for name, value in handed.items() if name in self.keywords}
         if labelled is not None and "target" in handed:
             if not bool(labelled.any()):
-                return tensors[0].sum() * 0.0  # still connected: every process must reach the same parameters
-            tensors = [tensor[labelled] for tensor in tensors]
+                return self._nothing(inputs[0])
+            inputs = [_each(lambda tensor: tensor[labelled], given) for given in inputs]
             handed = {name: value[labelled] for name, value in handed.items()}
         if "progress" in self.keywords:
             handed["progress"] = progress
-        return self.call(*tensors, **handed, **self.options)
+        return self.call(*inputs, **handed, **self.options)
+
+    def _nothing(self, student: Any) -> Tensor:
+        """A zero that is still connected: every process must reach the same parameters, those of the loss included."""
+        tensors = [student] if isinstance(student, Tensor) else list(student)
+        if isinstance(self.call, nn.Module):
+            tensors += [parameter for parameter in self.call.parameters() if parameter.requires_grad]
+        return sum(tensor.sum() * 0.0 for tensor in tensors)
 
     def weight(self, progress: Tensor) -> Tensor | float:
         """The weight at this share of training."""
@@ -154,16 +188,15 @@ def check_term(term: Term) -> None:
     """
     if term.loss == TASK:
         check_options({}, term.options, where=term.arrow)
+        _inputs(term, None)
         return
     loss = find_loss(term)
-    takes = len(_tensor_names(loss))
     schema = loss_options(loss.forward if isinstance(loss, nn.Module) else loss)
     known = {name: value for name, value in schema.items() if name not in CONTEXT}
     check_options(known, term.options, where=term.arrow)
-    if 1 + len(term.teachers) != takes and not _takes_any(loss):
-        raise InputError(
-            f"{term.arrow}: the loss takes {takes} tensor(s), but {1 + len(term.teachers)} address(es) are given"
-        )
+    takes, given = len(_tensor_names(loss)), len(_inputs(term, loss))
+    if given != takes and not _takes_any(loss):
+        raise InputError(f"{term.arrow}: the loss takes {takes} tensor(s), but {given} address(es) are given")
 
 
 def open_edge(
@@ -175,23 +208,42 @@ def open_edge(
         InputError: as `check_term`, or a loss needs `num_samples` and it is not known.
     """
     check_term(term)
-    addresses = (term.student, *term.teachers)
+    loss, options = find_loss(term), dict(term.options)
+    addresses = _inputs(term, loss)
     if term.loss == TASK:
         return Edge(name, term, lambda out, target: criterion(out, target), addresses, ("target",), {})
-    loss, options = find_loss(term), dict(term.options)
     if inspect.isclass(loss):
-        shapes = [tuple(read(seen, address).shape[1:]) for address in addresses]
-        known = {"student_shape": shapes[0], "num_samples": num_samples}
-        if len(shapes) > 1:
-            known["teacher_shape"] = shapes[1] if len(shapes) == 2 else tuple(shapes[1:])
+        ours, theirs = (
+            tuple(tuple(read(seen, address).shape[1:]) for address in side) for side in (term.students, term.teachers)
+        )
+        known = {"student_shape": ours[0], "student_shapes": ours, "num_samples": num_samples}
+        if theirs:
+            known |= {"teacher_shape": theirs[0] if len(theirs) == 1 else theirs, "teacher_shapes": theirs}
         asked = {key: value for key, value in known.items() if key in inspect.signature(loss).parameters}
         if "num_samples" in asked and num_samples is None:
             raise InputError(f"{term.arrow}: needs the size of the data set; give num_samples")
         loss, options = loss(**asked, **options), {}
-        like = read(seen, term.student)
+        like = read(seen, term.students[0])
         loss = loss.to(like.device)
     parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
     return Edge(name, term, loss, addresses, tuple(key for key in HANDED_OVER if key in parameters), options)
+
+
+def _inputs(term: Term, loss: Any) -> tuple[Address, ...]:
+    """What the loss is given by position, as addresses; tuples where its names for them are plurals."""
+    names = _tensor_names(loss)
+    if names[:1] == ("students",):
+        first: Address = term.students
+    elif len(term.students) == 1:
+        first = term.students[0]
+    else:
+        raise InputError(f"{term.arrow}: the loss takes one student's address, not {len(term.students)}")
+    return (first, term.teachers) if names[1:2] == ("teachers",) and term.teachers else (first, *term.teachers)
+
+
+def _each(make: Callable[[Any], Any], given: Any) -> Any:
+    """`make` of a value, or of each in a tuple."""
+    return tuple(make(one) for one in given) if isinstance(given, tuple) else make(given)
 
 
 def _tensor_names(loss: Any) -> tuple[str, ...]:
