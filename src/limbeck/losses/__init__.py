@@ -13,6 +13,7 @@ from typing import Any
 from limbeck.losses.bdkd import bdkd
 from limbeck.losses.checks import check_options, loss_options
 from limbeck.losses.cross_entropy import cross_entropy
+from limbeck.losses.ctkd import Ctkd
 from limbeck.losses.dist import dist
 from limbeck.losses.dkd import dkd
 from limbeck.losses.dml import dml
@@ -20,11 +21,15 @@ from limbeck.losses.kd import kd
 from limbeck.losses.lskd import lskd, standardise
 from limbeck.losses.nkd import nkd
 from limbeck.losses.ps_kd import ps_kd
+from limbeck.losses.tf_kd import tf_kd
 from limbeck.losses.uskd import uskd
+from limbeck.losses.wsld import wsld
 from limbeck.losses.wttm import wttm
+from limbeck.losses.zipf_ls import zipf_ls
 
 __all__ = [
     "LOSSES",
+    "Ctkd",
     "bdkd",
     "check_options",
     "cross_entropy",
@@ -37,13 +42,17 @@ __all__ = [
     "nkd",
     "ps_kd",
     "standardise",
+    "tf_kd",
     "uskd",
+    "wsld",
     "wttm",
+    "zipf_ls",
 ]
 
 LOSSES: dict[str, Callable[..., Any]] = {
     "bdkd": bdkd,
     "cross_entropy": cross_entropy,
+    "ctkd": Ctkd,
     "dist": dist,
     "dkd": dkd,
     "dml": dml,
@@ -51,7 +60,10 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "lskd": lskd,
     "nkd": nkd,
     "ps_kd": ps_kd,
+    "tf_kd": tf_kd,
     "uskd": uskd,
+    "wsld": wsld,
     "wttm": wttm,
+    "zipf_ls": zipf_ls,
 }
 """Name -> loss; the signature is the option schema (`loss_options`)."""

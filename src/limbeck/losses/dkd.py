@@ -9,6 +9,7 @@ from torch.nn.functional import logsigmoid
 from limbeck.errors import InputError
 from limbeck.losses.checks import class_indices, logit_pair
 from limbeck.losses.divergence import non_target_log_sum, softmax_and_log_sum
+from limbeck.losses.lskd import standardise as standardised
 
 __all__ = ["dkd"]
 
@@ -21,6 +22,7 @@ def dkd(
     temperature: float = 4.0,
     alpha: float = 1.0,
     beta: float = 8.0,
+    standardise: bool = False,
 ) -> Tensor:
     """Divergence of target against rest plus that among the other classes, each times T^2, mean over the batch.
 
@@ -35,6 +37,7 @@ def dkd(
         temperature: T > 0 of every softmax.
         alpha: weight of target against rest (TCKD).
         beta: weight of the other classes among themselves (NCKD).
+        standardise: whether to take both logits through `limbeck.losses.standardise` first, as `lskd` does for `kd`.
 
     Raises:
         InputError: K < 3, shapes that differ, labels out of range, or a temperature that is not positive.
@@ -56,6 +59,8 @@ def dkd(
     teacher = teacher.detach()
     if not temperature > 0:
         raise InputError(f"dkd: temperature must be positive, not {temperature}")
+    if standardise:
+        student, teacher = standardised(student), standardised(teacher)
     label = class_indices(target, student, loss="dkd").unsqueeze(1)
     soft_student, soft_teacher = student / temperature, teacher / temperature
 
