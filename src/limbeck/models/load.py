@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from limbeck.errors import InputError
+from limbeck.models.cifar import cifar_network, find_cifar
 from limbeck.models.families import MODELS
 from limbeck.models.names import (
     LIBRARY_SPELLINGS,
@@ -46,14 +47,15 @@ def create_model(
     """Build a network by name.
 
     Args:
-        name: one of `list_models()` (`mobilenet_v2`, `mobilenet_v2_140`, timm's `mobilenetv2_140`), `timm:NAME`,
-            `torchvision:NAME`, or `package.module:name`.
+        name: one of `list_models()` (`mobilenet_v2`, `mobilenet_v2_140`, timm's `mobilenetv2_140`, `cifar_resnet20`),
+            `timm:NAME`, `torchvision:NAME`, or `package.module:name`.
         num_classes: K; pretrained weights of another K keep everything but the classifier.
         pretrained: True (published weights for this name), `timm:NAME`, `torchvision:NAME`, a path that `save_network`
             wrote or a file of weights, or (for our own families) a library's module to copy from. Our families take
             over the weights' batch-norm eps, padding, skips and normalisation; `network.filled` says what was filled.
         width_multiplier: of our own families.
-        input_size: side, or (height, width); None = the pretrained weights' own, else 224 (32 with small_images).
+        input_size: side, or (height, width); None = the pretrained weights' own, else 224 (32 with small_images, and
+            for `cifar_...`).
         small_images: our families only: True drops the first two strides (stem and first row of stride 2), so that 32
             pixels end at 4; False keeps them; None drops two up to 48 pixels, one up to 64.
         in_channels: of the pictures.
@@ -69,6 +71,10 @@ def create_model(
     if type(num_classes) is not int or num_classes < 1:
         raise InputError(f"model '{name}': num_classes must be a whole number of at least 1, got {num_classes!r}")
     provider, colon, rest = name.partition(":")
+    if find_cifar(name):
+        shape = {"num_classes": num_classes, "input_size": size, "in_channels": in_channels}
+        options |= {} if dropout is None else {"dropout": dropout}
+        return create_cifar(name, pretrained, width_multiplier, small_images, **shape, options=options)
     if not colon:
         settings = {
             "num_classes": num_classes,
@@ -100,6 +106,26 @@ def create_model(
             f"model '{name}': pretrained takes true, '{provider}:NAME' of the same network, or a path here"
         )
     return fill_from_path(maker(target, **shape, options=options), Path(pretrained))
+
+
+def create_cifar(
+    name: str,
+    pretrained: bool | str | Path | nn.Module,
+    width: float,
+    small_images: bool | None,
+    **settings: Any,
+) -> Network:
+    """`create_model` for the CIFAR networks; weights come from a file, since nobody serves them one by one."""
+    if width != 1 or small_images is False:
+        raise InputError(f"model '{name}': is of one width and for small pictures; drop width_multiplier, small_images")
+    network = cifar_network(name, **settings)
+    if pretrained is False:
+        return network
+    if isinstance(pretrained, bool | nn.Module) or (":" in str(pretrained) and not Path(pretrained).exists()):
+        raise InputError(
+            f"model '{name}': pretrained takes the path of a checkpoint (CRD's, RepDistiller's) or of a saved network"
+        )
+    return fill_from_path(network, Path(pretrained))
 
 
 def create_own(

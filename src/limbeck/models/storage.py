@@ -13,6 +13,7 @@ from torch import Tensor
 
 from limbeck.errors import InputError, unknown_name
 from limbeck.files import atomic_path, read_json, write_json
+from limbeck.models.cifar import cifar_network
 from limbeck.models.network import Network, build
 from limbeck.models.providers import first_line, outside_network, timm_network, torchvision_network
 from limbeck.models.table import Table
@@ -110,7 +111,12 @@ def build_architecture(value: Any, where: str | Path) -> Network:
     """
     if not isinstance(value, dict) or value.get("schema") != 1:
         raise InputError(f"{where}: is not a description of a network (schema 1)")
-    makers = {"timm": timm_network, "torchvision": torchvision_network, "outside": outside_network}
+    makers = {
+        "cifar": cifar_network,
+        "timm": timm_network,
+        "torchvision": torchvision_network,
+        "outside": outside_network,
+    }
     try:
         kind, normalisation = value["kind"], normalisation_of(value)
         if kind == "table":
