@@ -33,7 +33,10 @@ class Network(Protocol):
 
 
 class Batches(Protocol):
-    """A training set as the loop sees it."""
+    """A training set as the loop sees it.
+
+    It may have `offers`, the names of what its batches carry in `Batch.further`.
+    """
 
     def steps_per_epoch(self) -> int:
         """Number of batches in one epoch."""
@@ -45,8 +48,9 @@ class Batches(Protocol):
 class Objective(Protocol):
     """What the training loop minimises (an `nn.Module`). The loop knows nothing else of losses, teachers or students.
 
-    An objective may also have `after_backward()`, called before gradients are clipped (a graph rests a learner there). Its
-    `state_dict` must have its final keys before training starts; a frozen teacher may leave itself out.
+    An objective may also have `after_backward()`, called before gradients are clipped (a graph rests a learner there), and
+    `needs()`, the names of what its batches must carry in `Batch.further`. Its `state_dict` must have its final keys before
+    training starts; a frozen teacher may leave itself out.
     """
 
     def __call__(self, batch: Batch, progress: Tensor) -> dict[str, Tensor]:

@@ -23,6 +23,8 @@ class Batch:
             (rows of zeros where unlabelled).
         view: which augmentation of the data set this is (the epoch, or the epoch modulo K with a teacher cache).
         labelled: False when some targets may be -1; lets losses skip the masking otherwise.
+        further: what an objective needs of each sample beside that, by name, in the form of `inputs`: `view2`, `view3`
+            ... = the same samples augmented anew, mixed as the first view; `same_class` = another one of its class.
     """
 
     index: Tensor
@@ -30,6 +32,7 @@ class Batch:
     target: Tensor
     view: int = 0
     labelled: bool = True
+    further: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -38,14 +41,18 @@ class Batch:
         """Copy to a device, pictures in the asked memory format."""
         import torch
 
-        inputs = self.inputs.to(device, non_blocking=True)
-        if channels_last and inputs.dim() == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        def moved(inputs: Tensor) -> Tensor:
+            inputs = inputs.to(device, non_blocking=True)
+            if channels_last and inputs.dim() == 4:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            return inputs
+
         return replace(
             self,
             index=self.index.to(device, non_blocking=True),
-            inputs=inputs,
+            inputs=moved(self.inputs),
             target=self.target.to(device, non_blocking=True),
+            further={name: moved(inputs) for name, inputs in self.further.items()},
         )
 
 

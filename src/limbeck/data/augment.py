@@ -77,6 +77,7 @@ class Stream(IntEnum):
     MIX_RIGHT = 16
     PARTNER = 17
     PARTNER_CLASS = 18
+    SAME_CLASS = 19
 
 
 @dataclass(frozen=True)

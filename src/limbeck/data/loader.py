@@ -5,8 +5,9 @@ What does not live here: how pictures change (`augment`, `mixing`), in which ord
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import copy
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from limbeck.data.augment import Augment, apply_augmentation, draw_augmentation
 from limbeck.data.draws import Draws
+from limbeck.data.further import CLASSMATE_COPY, SAME_CLASS, Classmates, view_copies
 from limbeck.data.mixing import class_rows, draw_mix, draw_partners, mix_pictures
 from limbeck.data.order import class_members, epoch_order
 from limbeck.data.picture_set import PictureSet
@@ -52,9 +54,12 @@ class Loader:
         views: number of different augmentations, view = epoch modulo views; None = every epoch is a new one.
         extra: unlabelled pictures that join; their indices follow those of `pictures`, their targets are -1, or rows
             of zeros.
+        needs: names of what each batch carries in `Batch.further`; an objective says its own by `needs()`. Drawn as
+            the pictures themselves are: from (seed, view, index).
 
     Raises:
-        InputError: the set is empty, or balanced sampling or `extra` is asked of a stream.
+        InputError: the set is empty; balanced sampling, `extra` or classmates are asked of a stream; classmates where
+            pictures are mixed; or a need that is not known.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class Loader:
         world: int = 1,
         views: int | None = None,
         extra: PictureSet | None = None,
+        needs: Collection[str] = (),
     ) -> None:
         if not len(pictures):
             raise InputError(f"data '{pictures.name}': the {pictures.split} split is empty")
@@ -80,15 +86,24 @@ class Loader:
         if isinstance(pictures, PictureStream) and (sampling == "balanced" or extra is not None):
             what = "data.sampling = balanced" if sampling == "balanced" else "data.unlabelled"
             raise InputError(f"data '{pictures.name}': {what} needs a set that is not streamed")
+        if SAME_CLASS in needs and isinstance(pictures, PictureStream):
+            raise InputError(f"data '{pictures.name}': another picture of each class needs a set that is not streamed")
+        if SAME_CLASS in needs and augment is not None and augment.mixes:
+            raise InputError(
+                "another picture of each class needs pictures of one class: set augment.mixup and augment.cutmix to 0"
+            )
         self.batch_size = batch_size
         self.views = views
+        self.offers = frozenset(needs)
         self._seed, self._shuffle = seed, shuffle
         self._rank, self._world = rank, world
         self._pictures = pictures
-        self._total = len(pictures) + (len(extra) if extra is not None else 0)
-        self._drop_last = drop_last and self._total >= batch_size * world
+        self.samples = len(pictures) + (len(extra) if extra is not None else 0)
+        self._drop_last = drop_last and self.samples >= batch_size * world
         self._workers = 0 if isinstance(pictures, PictureStream) else workers
-        self._maker = _BatchMaker(pictures, extra, augment, seed, shuffle, sampling, batch_size, rank, world, views)
+        self._maker = _BatchMaker(
+            pictures, extra, augment, seed, shuffle, sampling, batch_size, rank, world, views, needs=self.offers
+        )
         self._steps = _Steps()
         self._reader: DataLoader[Any] | None = None
 
@@ -98,7 +113,7 @@ class Loader:
     def steps_per_epoch(self) -> int:
         """Number of batches in one epoch; the same in every process."""
         step = self.batch_size * self._world
-        return self._total // step if self._drop_last else -(-self._total // step)
+        return self.samples // step if self._drop_last else -(-self.samples // step)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on; a pure function of (seed, epoch). One epoch at a time with
@@ -109,6 +124,33 @@ class Loader:
         if self._workers == 0:
             return (self._maker.make(epoch, step) for step in range(start, self.steps_per_epoch()))
         return self._worker_epoch(epoch, start)
+
+    def whole(self, batch_size: int) -> Loader:
+        """The same views with every picture once, in the order of the set: what a teacher's cache is filled from.
+
+        Neither `sampling` nor `drop_last` nor other processes leave a picture out; partners are still drawn as
+        `sampling` says.
+
+        Raises:
+            InputError: of a stream, whose mixing partners are neighbours in the batch.
+        """
+        if isinstance(self._pictures, PictureStream):
+            raise InputError(f"data '{self._pictures.name}': a streamed set has no views that could be read again")
+        other = copy.copy(self)
+        other.batch_size, other._drop_last, other._rank, other._world = batch_size, False, 0, 1
+        other.offers, other._steps, other._reader = frozenset(), _Steps(), None
+        whole: dict[str, Any] = {"batch_size": batch_size, "shuffle": False, "rank": 0, "world": 1, "in_turn": True}
+        other._maker = replace(self._maker, needs=frozenset(), **whole)
+        return other
+
+    def identity(self) -> dict[str, Any]:
+        """What the pictures of a view depend on beside the data and the libraries: where this is equal, they are."""
+        maker = self._maker
+        changes = None if maker.augment is None else asdict(maker.augment)
+        # A random crop is cut from the original only where that is not replaced by fitted pixels in memory.
+        kept = [pictures.is_in_memory for pictures in (maker.pictures, maker.extra) if pictures is not None]
+        size = {"samples": self.samples, "image_size": list(maker.size), "fit": maker.pictures.fit, "in_memory": kept}
+        return {"seed": self._seed, "augment": changes, "sampling": maker.sampling, **size}
 
     def _worker_epoch(self, epoch: int, start: int) -> Iterator[Batch]:
         if self._reader is None:  # kept from epoch to epoch: starting processes may cost more than a small epoch
@@ -176,10 +218,14 @@ class _BatchMaker(Dataset[Any]):
     rank: int
     world: int
     views: int | None
+    in_turn: bool = False  # every sample once and in order, whatever `sampling` says
+    needs: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.num_classes = len(self.pictures.class_names)
         self.size = self.pictures.image_size
+        self.copies = view_copies(self.needs)
+        self.classmates: Classmates | None = None
         if isinstance(self.pictures, PictureStream):
             self.labelled = True
             return
@@ -189,6 +235,8 @@ class _BatchMaker(Dataset[Any]):
         known, unknown = np.flatnonzero(self.labels >= 0), np.flatnonzero(self.labels < 0)
         self.partners = class_members(self.labels) if self.sampling == "balanced" else [known]
         self.unlabelled_partners = [unknown]
+        if SAME_CLASS in self.needs:
+            self.classmates = Classmates.of(self.labels, self.num_classes)
         self.order = lru_cache(maxsize=1)(self._order)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -224,34 +272,49 @@ class _BatchMaker(Dataset[Any]):
         """Augment and mix; `pictures` are given where they come from a stream, else read by index."""
         view = epoch if self.views is None else epoch % self.views
         draws = Draws(self.seed, view, index, repeat)
-        inputs = self._inputs(draws, index, pictures)
-        if self.augment is None or not self.augment.mixes:
-            return Batch(torch.from_numpy(index), inputs, torch.from_numpy(labels), view, self.labelled)
-        rows = class_rows(labels, self.num_classes)
-        if pictures is not None:
-            partner_inputs, partner_rows = inputs.roll(1, 0), rows.roll(1, 0)
-        else:
-            partner = np.empty(len(index), np.int64)
-            for members, here in ((self.partners, labels >= 0), (self.unlabelled_partners, labels < 0)):
-                if here.any():
-                    partner[here] = draw_partners(draws, members)[here]
-            partner_inputs = self._inputs(Draws(self.seed, view, partner), partner, None)
-            partner_rows = class_rows(self.labels[partner], self.num_classes)
-        mixed, target = mix_pictures(
-            draw_mix(self.augment, self.size, draws), inputs, rows, partner_inputs, partner_rows
-        )
-        return Batch(torch.from_numpy(index), mixed, target, view, self.labelled)
+        seen = self._views(self._find(index, pictures), view, index, repeat)
+        if self.classmates is not None:
+            mate = self.classmates.draw(draws, index, labels)
+            seen[SAME_CLASS] = self._change(self._find(mate), Draws(self.seed, view, mate, repeat + CLASSMATE_COPY))
+        target = torch.from_numpy(labels)
+        if self.augment is not None and self.augment.mixes:
+            rows = class_rows(labels, self.num_classes)
+            if pictures is not None:
+                partner_seen, partner_rows = {name: seen[name].roll(1, 0) for name in seen}, rows.roll(1, 0)
+            else:
+                partner = np.empty(len(index), np.int64)
+                for members, here in ((self.partners, labels >= 0), (self.unlabelled_partners, labels < 0)):
+                    if here.any():
+                        partner[here] = draw_partners(draws, members)[here]
+                partner_seen = self._views(self._find(partner), view, partner, 0)
+                partner_rows = class_rows(self.labels[partner], self.num_classes)
+            mix = draw_mix(self.augment, self.size, draws)  # one for all views: they have the target in common
+            for name, inputs in seen.items():
+                seen[name], target = mix_pictures(mix, inputs, rows, partner_seen[name], partner_rows)
+        return Batch(torch.from_numpy(index), seen.pop("inputs"), target, view, self.labelled, seen)
 
     def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        return epoch_order(self.labels, seed=self.seed, epoch=epoch, shuffle=self.shuffle, sampling=self.sampling)
+        sampling = "natural" if self.in_turn else self.sampling
+        return epoch_order(self.labels, seed=self.seed, epoch=epoch, shuffle=self.shuffle, sampling=sampling)
 
-    def _inputs(self, draws: Draws, index: np.ndarray, pictures: list[np.ndarray] | None) -> Tensor:
-        """[N, 3, H, W] float32 in [0, 1], augmented but not mixed."""
+    def _find(self, index: np.ndarray, pictures: list[np.ndarray] | None = None) -> list[np.ndarray]:
+        """The pictures as they are before any change, fitted to size unless a crop is cut from the original."""
         whole = self.augment is None or self.augment.crop != "resized"
         if pictures is None:
-            found = [self._read(int(place), whole) for place in index]
-        else:
-            found = [fit_picture(picture, self.size, self.pictures.fit) for picture in pictures] if whole else pictures
+            return [self._read(int(place), whole) for place in index]
+        return [fit_picture(picture, self.size, self.pictures.fit) for picture in pictures] if whole else pictures
+
+    def _views(
+        self, found: list[np.ndarray], view: int, index: np.ndarray, repeat: np.ndarray | int
+    ) -> dict[str, Tensor]:
+        """`inputs` and each further view of pictures that were read once."""
+        return {
+            name: self._change(found, Draws(self.seed, view, index, repeat + copy))
+            for name, copy in self.copies.items()
+        }
+
+    def _change(self, found: list[np.ndarray], draws: Draws) -> Tensor:
+        """[N, 3, H, W] float32 in [0, 1], augmented but not mixed."""
         if self.augment is None:
             pixels = np.stack(found)
         else:

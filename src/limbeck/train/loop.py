@@ -77,7 +77,7 @@ def fit(
         tensorboard: whether to write events.
 
     Raises:
-        InputError: no batches, out of memory, an unreadable checkpoint, a full disk.
+        InputError: no batches, or not what the objective needs of them, out of memory, an unreadable checkpoint, a full disk.
         LimbeckError: a training term or the primary figure is no longer finite.
         Stopped: SIGTERM or Ctrl-C; the state is saved.
     """
@@ -86,6 +86,12 @@ def fit(
     if batches.steps_per_epoch() < 1:
         raise InputError(
             f"{name}: fewer training samples than one batch; lower train.batch_size = {settings.batch_size}"
+        )
+    needs = objective.needs() if hasattr(objective, "needs") else frozenset()
+    if missing := sorted(needs - getattr(batches, "offers", frozenset())):
+        raise InputError(
+            f"{name}: the objective needs {', '.join(missing)} in its batches, which these do not carry; "
+            "make them with Loader(..., needs=objective.needs())"
         )
     mark = fingerprint(
         {

@@ -143,7 +143,10 @@ def find_batch_size(objective: Any, example: Batch, settings: TrainSettings, *, 
 
 def _repeated(batch: Batch, size: int) -> Batch:
     rows = torch.arange(size) % len(batch)
-    return replace(batch, index=batch.index[rows], inputs=batch.inputs[rows], target=batch.target[rows])
+    further = {name: inputs[rows] for name, inputs in batch.further.items()}
+    return replace(
+        batch, index=batch.index[rows], inputs=batch.inputs[rows], target=batch.target[rows], further=further
+    )
 
 
 def _synchronize(device: torch.device) -> None:
