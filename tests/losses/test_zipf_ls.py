@@ -97,6 +97,15 @@ def test_votes_of_several_maps_are_added(upsample):
     assert abs(value.item() - reference(student.numpy(), votes, target)[0]) < 1e-12
 
 
+def test_one_position_beside_others_votes_like_them():
+    torch.manual_seed(0)
+    student, dense, single = torch.randn(3, 4), torch.randn(3, 4, 5), torch.randn(3, 4)
+    target = torch.tensor([2, 0, 3])
+    value = zipf_ls(student, dense, single, target=target)
+    assert torch.equal(value, zipf_ls(student, single, dense, target=target))
+    assert torch.equal(value, zipf_ls(student, torch.cat([dense, single.unsqueeze(2)], 2), target=target))
+
+
 def test_only_correct_samples():
     torch.manual_seed(0)
     student, dense = torch.randn(6, 4), torch.randn(6, 4, 3, 3)
@@ -134,6 +143,7 @@ def test_the_rules_of_losses():
         ((2, 4, 3, 3), {}, r"zipf_ls: dense must be \[N, K, ...\] logits with N, K = 2, 3, not \[2, 4, 3, 3\]"),
         ((3, 3, 3, 3), {}, r"zipf_ls: dense must"),
         ((2, 3, 9), {"upsample": 2}, "zipf_ls: upsample = 2 needs"),
+        ((2, 3), {"upsample": 2}, "zipf_ls: upsample = 2 needs"),
         ((2, 3, 3, 3), {"upsample": 0}, "zipf_ls: upsample = 0 needs"),
     ],
 )

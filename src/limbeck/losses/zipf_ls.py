@@ -9,6 +9,7 @@ from torch.nn import functional
 from limbeck.errors import InputError
 from limbeck.losses.checks import class_indices, in_float32, logits
 from limbeck.losses.divergence import non_target_log_sum
+from limbeck.losses.ranking import descending_order
 
 __all__ = ["zipf_ls"]
 
@@ -30,7 +31,7 @@ def zipf_ls(
 
     Args:
         student: [N, K] logits, K >= 3.
-        dense: [N, K, ...] logits at every position of a feature map, as the stage `dense` of a learner gives them; of
+        dense: [N, K, ...] logits at every position of a feature map, as the address `dense` of a learner gives them; of
             [N, K], a single position, the logits themselves are ranked.
         more: further dense logits, of deeper layers, whose votes are added.
         target: [N] class indices; of [N, K] mixed labels the largest entry counts.
@@ -52,11 +53,9 @@ def zipf_ls(
     student = logits(student, loss="zipf_ls", min_classes=3)
     label = class_indices(target, student, loss="zipf_ls").unsqueeze(1)
     with torch.no_grad():
-        score = _score(dense, student, upsample)
-        for voters in more:
-            score = score + _score(voters, student, upsample)
-        ascending = score.sort(1).values
-        rank = score.shape[1] + 1 - torch.searchsorted(ascending, score.contiguous(), right=True)
+        maps = [_map(voters, student) for voters in (dense, *more)]
+        one_position = len(maps) == 1 and maps[0].dim() == 2 and upsample == 1
+        rank = _rank_by_value(maps[0]) if one_position else _rank_by_votes(maps, upsample)
         zipf = rank.to(student.dtype).reciprocal().scatter(1, label, 0.0)
         zipf = zipf / zipf.sum(1, keepdim=True)
         entropy = -torch.xlogy(zipf, zipf).sum(1)
@@ -69,17 +68,30 @@ def zipf_ls(
     return divergence.mean()
 
 
-def _score(dense: Tensor, like: Tensor, upsample: int) -> Tensor:
-    """Votes for each class, [N, K]; the logits themselves where there is one position only."""
+def _map(dense: Tensor, like: Tensor) -> Tensor:
+    """Dense logits, checked and in float32 or better."""
     n, k = like.shape
     if dense.dim() < 2 or dense.shape[:2] != (n, k) or not dense.is_floating_point():
         raise InputError(f"zipf_ls: dense must be [N, K, ...] logits with N, K = {n}, {k}, not {list(dense.shape)}")
-    if upsample < 1 or (upsample > 1 and dense.dim() != 4):
+    return in_float32(dense.detach())
+
+
+def _rank_by_votes(maps: list[Tensor], upsample: int) -> Tensor:
+    """1 + the number of classes with more votes, [N, K]."""
+    if upsample < 1 or (upsample > 1 and any(dense.dim() != 4 for dense in maps)):
         raise InputError(f"zipf_ls: upsample = {upsample} needs to be 1, or more with dense logits [N, K, H, W]")
-    dense = in_float32(dense.detach())
-    if dense.dim() == 2:
-        return dense
     if upsample > 1:
-        dense = functional.interpolate(dense, scale_factor=upsample, mode="bilinear")
-    choice = dense.flatten(2).argmax(1)
-    return torch.zeros_like(like).scatter_add_(1, choice, torch.ones_like(choice, dtype=like.dtype))
+        maps = [functional.interpolate(dense, scale_factor=upsample, mode="bilinear") for dense in maps]
+    choice = torch.cat([dense.reshape(*dense.shape[:2], -1).argmax(1) for dense in maps], 1)
+    n, k = maps[0].shape[:2]
+    votes = choice.new_zeros(n, k).scatter_add_(1, choice, torch.ones_like(choice))
+    # by how many classes have how many votes: there is nothing to sort
+    classes = votes.new_zeros(n, choice.shape[1] + 1).scatter_add_(1, votes, torch.ones_like(votes))
+    return (k + 1 - classes.cumsum(1)).gather(1, votes)
+
+
+def _rank_by_value(score: Tensor) -> Tensor:
+    """The place of each class by its own logit, the highest first, [N, K]."""
+    order = descending_order(score - score.amin(1, keepdim=True))
+    places = torch.arange(1, score.shape[1] + 1, device=score.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places)
