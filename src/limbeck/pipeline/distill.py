@@ -1,7 +1,11 @@
-"""Stage `distill`: the recipe's method or terms as one objective, trained by the one loop. Graphs are the distill room's."""
+"""Stage `distill`: who learns from whom (teachers, assistants, the student), each by a method or terms as one objective
+in the one loop. Graphs are the distill room's.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +17,85 @@ from limbeck.models import Network
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import StageRecord
 from limbeck.pipeline.search import student_network
-from limbeck.pipeline.train import finish, with_batch_size
-from limbeck.recipe import Recipe
+from limbeck.pipeline.train import finish, keep_trained, weights_key, with_batch_size
+from limbeck.recipe import Assistant, Distill, Recipe, Train
 from limbeck.train import fit
 from limbeck.types import Batch
 
-__all__ = ["build_graph", "check_graph", "distill", "needs_trained_teacher", "role_of_teacher"]
+__all__ = [
+    "Lesson",
+    "build_graph",
+    "check_graph",
+    "distill",
+    "distill_assistant",
+    "lessons_of",
+    "needs_trained_teacher",
+    "role_of_teacher",
+]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How one network learns from others.
+
+    Attributes:
+        name: `student`, or the assistant's; its stage is `distill/NAME`.
+        section: the graph.
+        train: the training, with its epochs settled.
+        seed: of the training.
+        teachers: name -> stage of the ready networks that a graph may learn from.
+        shares: of several teachers in the mean of their logits.
+        assistant: the recipe's section; None = the student.
+    """
+
+    name: str
+    section: Distill
+    train: Train
+    seed: int
+    teachers: dict[str, str]
+    shares: tuple[float, ...] | None = None
+    assistant: Assistant | None = None
+
+    @property
+    def role(self) -> str:
+        """What the graph does with a second network: `none`, `frozen` (ready) or `trained` (along with the student)."""
+        return teacher_role(self.section.method, self.terms)
+
+    @property
+    def terms(self) -> list[dict[str, Any]]:
+        """The terms in the distill room's own words; fields that were left out are left to its defaults."""
+        return [term.model_dump(exclude_unset=True) for term in self.section.terms]
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The names of the second networks in the graph, ready or not."""
+        return {"none": (), "trained": ("teacher",), "frozen": tuple(self.teachers)}[self.role]
+
+    @property
+    def where(self) -> str:
+        """The section of the recipe, for errors."""
+        return "distill" if self.assistant is None else f"{self.name}.distill"
+
+
+def lessons_of(recipe: Recipe) -> list[Lesson]:
+    """The chain of a recipe, in order: each assistant learns from the one before, the student from the last of them."""
+    if recipe.distill is None:
+        return []
+    teachers = {name: f"train/{name}" for name in recipe.teachers}
+    shares = tuple(teacher.share for teacher in recipe.teachers.values()) if len(teachers) > 1 else None
+    chain: list[Lesson] = []
+    for name, one in recipe.assistants.items():
+        section = one.distill or recipe.distill.model_copy(update={"epochs": None})
+        train = one.train.model_copy(update={"epochs": section.epochs or one.train.epochs})
+        chain.append(Lesson(name, section, train, one.seed, teachers, shares, one))
+        teachers, shares = {name: f"distill/{name}"}, None
+    train = recipe.train.model_copy(update={"epochs": recipe.distill.epochs or recipe.train.epochs})
+    return [*chain, Lesson("student", recipe.distill, train, recipe.seed, teachers, shares)]
 
 
 def role_of_teacher(recipe: Recipe) -> str:
     """What the recipe's graph does with `[teacher]`: `none`, `frozen` (trained before) or `trained` (along with the student)."""
-    if recipe.distill is None:
-        return "none"
-    return teacher_role(recipe.distill.method, _term_fields(recipe))
+    return "none" if recipe.distill is None else lessons_of(recipe)[-1].role
 
 
 def needs_trained_teacher(recipe: Recipe) -> bool:
@@ -34,107 +104,135 @@ def needs_trained_teacher(recipe: Recipe) -> bool:
 
 
 def check_graph(recipe: Recipe) -> None:
-    """Check the names and options of the graph before there are any networks.
+    """Check the names and options of every graph before there are any networks.
 
     Raises:
-        InputError: a wrong method, loss, option or address, or a teacher that is missing.
+        InputError: a wrong method, loss, option or address, a teacher that is missing, or several of no use.
     """
-    if recipe.distill is None:
-        return
-    has_teacher = recipe.teacher is not None
-    try:
-        if recipe.distill.method is not None:
-            check_method(
-                recipe.distill.method,
-                recipe.distill.options,
-                has_teacher=has_teacher and role_of_teacher(recipe) != "none",
-            )
-        else:
-            check_terms(_term_fields(recipe), teachers=len(recipe.teachers))
-    except InputError as error:
-        raise InputError(f"distill: {error}") from error
+    for lesson in lessons_of(recipe):
+        try:
+            _check_lesson(recipe, lesson)
+        except InputError as error:
+            raise InputError(f"{lesson.where}: {error}") from error
+
+
+def _check_lesson(recipe: Recipe, lesson: Lesson) -> None:
+    method, has_teacher = lesson.section.method, recipe.teacher is not None
+    if method is not None:
+        check_method(method, lesson.section.options, has_teacher=has_teacher and lesson.role != "none")
+    else:
+        check_terms(
+            lesson.terms, teachers=min(1, len(lesson.teachers)) if lesson.role == "trained" else len(lesson.teachers)
+        )
+    what = "these terms" if method is None else f"method '{method}'"
+    if lesson.role != "frozen" and recipe.assistants:
+        raise InputError(f"{what}: learns from no ready teacher, so that [[teacher.assistants]] are of no use")
+    if lesson.role == "trained" and len(recipe.teachers) > 1:
+        raise InputError(f"{what}: one network trains along with the student, so that [[teacher.more]] is of no use")
 
 
 def build_graph(
-    context: Context, student: Network, teacher: Network | None, *, example: Batch | None = None
+    context: Context, lesson: Lesson, student: Network, teachers: Sequence[Network], *, example: Batch | None = None
 ) -> Distillation:
-    """Join networks by the recipe's method or terms; checked against a probe batch.
+    """Join networks by a lesson's method or terms; checked against a probe batch.
+
+    Args:
+        context: the run.
+        lesson: what is learned.
+        student: who learns.
+        teachers: those that `lesson.others` names.
+        example: a batch to probe with.
 
     Raises:
         InputError: an address that no source offers, or shapes that a loss refuses.
     """
-    recipe = context.recipe
-    assert recipe.distill is not None
-    task = context.make_task(label_smoothing=recipe.train.label_smoothing)
+    task = context.make_task(label_smoothing=lesson.train.label_smoothing)
     samples = len(context.splits.train) + (0 if context.splits.unlabelled is None else len(context.splits.unlabelled))
     shared: dict[str, Any] = {
         "student": student,
-        "teacher": None if role_of_teacher(recipe) == "none" else teacher,
+        "teacher": list(teachers),
+        "teacher_shares": lesson.shares if teachers else None,
         "criterion": task.criterion,
         "example": example,
         "num_samples": samples,
     }
     try:
-        if recipe.distill.method is not None:
-            epochs = recipe.distill.epochs or recipe.train.epochs
-            return distillation(recipe.distill.method, **shared, epochs=epochs, **recipe.distill.options)
-        return distillation_from_terms(_term_fields(recipe), **shared)
+        if lesson.section.method is not None:
+            return distillation(lesson.section.method, **shared, epochs=lesson.train.epochs, **lesson.section.options)
+        return distillation_from_terms(lesson.terms, **shared)
     except InputError as error:
-        raise InputError(f"distill: {error}") from error
+        raise InputError(f"{lesson.where}: {error}") from error
 
 
-def distill(context: Context, upstream: dict[str, Any]) -> StageRecord:
+def distill(context: Context, lesson: Lesson, upstream: dict[str, Any]) -> StageRecord:
     """Train the student in its graph; co-trained networks are kept beside it in folders of their own."""
     recipe = context.recipe
-    assert recipe.distill is not None
-    sections = ["data", "augment", "student", "train", "distill"] + (
-        ["teacher"] if role_of_teacher(recipe) == "trained" else []
-    )
-    inputs = context.inputs(*sections, task=recipe.task, **upstream)
-    train = recipe.train.model_copy(update={"epochs": recipe.distill.epochs or recipe.train.epochs})
+    sections = ["data", "augment", "student", "train", "distill"]
+    along = {"teacher": recipe.teacher.training()} if lesson.role == "trained" and recipe.teacher is not None else {}
+    inputs = context.inputs(*sections, task=recipe.task, **along, **_of_shares(lesson), **upstream)
 
     def work(folder: Path) -> dict[str, Any]:
-        student = student_network(context)
-        torch.manual_seed(recipe.seed + 1)  # exits, projectors and a peer: apart from the student's own start
-        objective = build_graph(context, student, _teacher(context))
-        settings = with_batch_size(context, train, objective, folder)
-        report = fit(
-            objective,
-            context.loader(settings, seed=recipe.seed, unlabelled=True),
-            context.settings(settings),
-            folder=folder / "fit",
-            seed=recipe.seed,
-            evaluate=context.evaluator(settings.device),
-            primary=context.task.primary,
-            higher_is_better=context.task.higher_is_better,
-            name="student",
-        )
-        peers = {
-            "teacher" if name == "peer" else name: network
-            for name, network in objective.learners().items()
-            if network is not objective.deployable()
-        }
-        found = {
-            name: finish(context, network, folder / name, {"origin": "trained along"})
-            for name, network in peers.items()
-        }
-        result = finish(context, student, folder, {"origin": "trained", "fit": report.as_json()}, settings.device)
-        return {**result, "peers": found}
+        return _learn(context, lesson, student_network(context), folder)
 
     return context.folder.do("distill/student", inputs, work, world=context.world, together=True)
 
 
-def _teacher(context: Context) -> Network | None:
-    role = role_of_teacher(context.recipe)
-    if role == "frozen":
-        return context.load("train/teacher")
-    if role == "trained":
+def distill_assistant(context: Context, lesson: Lesson, upstream: dict[str, Any]) -> StageRecord:
+    """Train an assistant in its graph, take its given weights, or reuse one that learned the same from the same."""
+    assistant = lesson.assistant
+    assert assistant is not None
+    inputs = context.inputs(
+        "data",
+        "augment",
+        assistant=assistant.training(),
+        distill=lesson.section.model_dump(mode="json"),
+        seed=lesson.seed,
+        task=context.recipe.task,
+        weights=weights_key(assistant.weights),
+        **_of_shares(lesson),
+        **upstream,
+    )
+
+    def train(folder: Path) -> dict[str, Any]:
+        torch.manual_seed(lesson.seed)
+        return _learn(context, lesson, context.create(assistant, where=lesson.name), folder)
+
+    return keep_trained(context, f"distill/{lesson.name}", assistant, inputs, train)
+
+
+def _of_shares(lesson: Lesson) -> dict[str, Any]:
+    return {} if lesson.shares is None else {"shares": list(lesson.shares)}
+
+
+def _learn(context: Context, lesson: Lesson, student: Network, folder: Path) -> dict[str, Any]:
+    torch.manual_seed(lesson.seed + 1)  # exits, projectors and a peer: apart from the student's own start
+    objective = build_graph(context, lesson, student, _teachers(context, lesson))
+    settings = with_batch_size(context, lesson.train, objective, folder)
+    report = fit(
+        objective,
+        context.loader(settings, seed=lesson.seed, unlabelled=True, needs=objective.needs()),
+        context.settings(settings),
+        folder=folder / "fit",
+        seed=lesson.seed,
+        evaluate=context.evaluator(settings.device),
+        primary=context.task.primary,
+        higher_is_better=context.task.higher_is_better,
+        name=lesson.name,
+    )
+    peers = {
+        "teacher" if name == "peer" else name: network
+        for name, network in objective.learners().items()
+        if network is not objective.deployable()
+    }
+    found = {
+        name: finish(context, network, folder / name, {"origin": "trained along"}) for name, network in peers.items()
+    }
+    result = finish(context, student, folder, {"origin": "trained", "fit": report.as_json()}, settings.device)
+    return {**result, "peers": found}
+
+
+def _teachers(context: Context, lesson: Lesson) -> list[Network]:
+    if lesson.role == "trained":
         assert context.recipe.teacher is not None
-        return context.create(context.recipe.teacher, where="teacher")
-    return None
-
-
-def _term_fields(recipe: Recipe) -> list[dict[str, Any]]:
-    """The terms in the distill room's own words; fields that were left out are left to its defaults."""
-    terms = recipe.distill.terms if recipe.distill is not None else ()
-    return [term.model_dump(exclude_unset=True) for term in terms]
+        return [context.create(context.recipe.teacher, where="teacher")]
+    return [context.load(lesson.teachers[name]) for name in lesson.others]

@@ -15,7 +15,7 @@ import torch
 
 from limbeck.pipeline.budget import PROBE_RUNS, PROBE_WARMUP, time_networks
 from limbeck.pipeline.context import Context, evaluation_loader
-from limbeck.pipeline.distill import build_graph, needs_trained_teacher, role_of_teacher
+from limbeck.pipeline.distill import Lesson, build_graph, lessons_of, needs_trained_teacher, role_of_teacher
 from limbeck.pipeline.folder import RunFolder
 from limbeck.pipeline.resolve import resolve
 from limbeck.recipe import Recipe, Train
@@ -40,7 +40,8 @@ class Pace:
     """What one recipe's parts cost on this machine; epochs and trials scale it without further timing.
 
     Attributes:
-        steps: optimizer steps in an epoch, by training (`teacher`, `student`, `distill`); those that are not timed are missing.
+        steps: optimizer steps in an epoch, by training (`teacher`, `assistant`, `student` alone, `distill`); those that
+            are not timed are missing.
         epoch: seconds of an epoch with its validation, by training.
         evaluation: seconds of one pass over validation, by training.
         pictures: training pictures.
@@ -81,22 +82,26 @@ def time_parts(recipe: Recipe, *, folder: Path | None = None) -> Pace:
     with tempfile.TemporaryDirectory() as scratch:
         context = Context(recipe, RunFolder(folder or Path(scratch) / recipe.name))
         resolve(context)
-        student = context.create(recipe.student, where="student")
-        timed = {"student": _time_training(context, Supervised(student, context.task.criterion), student, recipe.train)}
-        params = {"student": student.params()}
-        teacher = None
-        if recipe.teacher is not None and (needs_trained_teacher(recipe) or role_of_teacher(recipe) != "none"):
-            teacher = context.create(recipe.teacher, where="teacher")
-            params["teacher"] = teacher.params()
-        if teacher is not None and needs_trained_teacher(recipe) and recipe.teacher and recipe.teacher.weights is None:
-            objective = Supervised(teacher, context.task.criterion)
-            timed["teacher"] = _time_training(context, objective, teacher, recipe.teacher.train)
-        if recipe.distill is not None:
-            graph = build_graph(context, student, teacher)
-            timed["distill"] = _time_training(context, graph, student, recipe.train, unlabelled=True)
+        networks = {"student": context.create(recipe.student, where="student")}
+        if recipe.distill is None or role_of_teacher(recipe) != "none":
+            for name, model in (recipe.teachers | recipe.assistants).items():
+                networks[name] = context.create(model, where=name)
+        alone = {"student": recipe.train}
+        if needs_trained_teacher(recipe):
+            alone |= {name: one.train for name, one in recipe.teachers.items() if one.weights is None}
+        timed = {}
+        for name, train in alone.items():
+            objective = Supervised(networks[name], context.task.criterion)
+            timed[name] = _time_training(context, objective, networks[name], train)
+        for lesson in lessons_of(recipe):
+            if lesson.assistant is None or lesson.assistant.weights is None:
+                graph = build_graph(context, lesson, networks[lesson.name], [networks[one] for one in lesson.others])
+                timed[_timed_as(lesson)] = _time_training(
+                    context, graph, networks[lesson.name], lesson.train, unlabelled=True
+                )
         latency = 0.0
         if recipe.search is not None:
-            (probe,) = time_networks(context, [student], Path(scratch) / "probe")
+            (probe,) = time_networks(context, [networks["student"]], Path(scratch) / "probe")
             latency = 1.0 if isinstance(probe, Exception) else probe["latency_ms"]
         return Pace(
             steps={name: one.steps for name, one in timed.items()},
@@ -104,7 +109,7 @@ def time_parts(recipe: Recipe, *, folder: Path | None = None) -> Pace:
             evaluation={name: one.evaluation for name, one in timed.items()},
             pictures=len(context.splits.train),
             latency_ms=latency,
-            params=params,
+            params={name: network.params() for name, network in networks.items()},
         )
 
 
@@ -118,8 +123,9 @@ def estimate_run(recipe: Recipe, pace: Pace) -> dict[str, Any]:
     def add_training(stage: str, kind: str, epochs: int) -> None:
         add(stage, epochs * pace.epoch[kind], steps=epochs * pace.steps[kind])
 
-    if recipe.teacher is not None and "teacher" in pace.epoch:
-        add_training("train/teacher", "teacher", recipe.teacher.train.epochs)
+    for name, teacher in recipe.teachers.items():
+        if name in pace.epoch:
+            add_training(f"train/{name}", name, teacher.train.epochs)
     if recipe.search is not None:
         proxy = recipe.search.proxy
         share = 1.0 if proxy.limit is None else min(1.0, proxy.limit / pace.pictures)
@@ -129,19 +135,25 @@ def estimate_run(recipe: Recipe, pace: Pace) -> dict[str, Any]:
         add("search", recipe.search.trials * each, candidates=recipe.search.trials)
     if recipe.distill is None or recipe.baselines.plain:
         add_training("train/student" if recipe.distill is None else "train/plain", "student", recipe.train.epochs)
-    if recipe.distill is not None:
-        add_training("distill/student", "distill", recipe.distill.epochs or recipe.train.epochs)
+    for lesson in lessons_of(recipe):
+        if _timed_as(lesson) in pace.epoch:
+            add_training(f"distill/{lesson.name}", _timed_as(lesson), lesson.train.epochs)
     if recipe.baselines.off_the_shelf is not None:
         add_training("train/off_the_shelf", "student", recipe.train.epochs)
     models = sum(row["stage"].startswith(("train/", "distill/")) for row in rows)
     add("calibrate to measure", models * EXPORT_SECONDS)
-    kept = pace.params.get("teacher", 0) + models * pace.params["student"]
+    teaching = sum(count for name, count in pace.params.items() if name != "student")
+    kept = teaching + models * pace.params["student"]
     return {
         "run": recipe.name,
         "stages": rows,
         "minutes": round(sum(row["minutes"] for row in rows), 3),
         "disk_bytes": 4 * (KEPT_COPIES * kept + TRAINING_COPIES * max(pace.params.values())),
     }
+
+
+def _timed_as(lesson: Lesson) -> str:
+    return "distill" if lesson.assistant is None else lesson.name
 
 
 @dataclass(frozen=True)

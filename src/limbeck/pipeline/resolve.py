@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from limbeck.console import warn
 from limbeck.data import Loader
 from limbeck.errors import InputError
 from limbeck.export import EXPORTERS
 from limbeck.measure import open_device
+from limbeck.models import Network
 from limbeck.parts import find_part
 from limbeck.pipeline.context import Context
-from limbeck.pipeline.distill import build_graph, check_graph
+from limbeck.pipeline.distill import build_graph, check_graph, lessons_of
 from limbeck.pipeline.search import space_of
 from limbeck.pipeline.train import load_given
+from limbeck.recipe import TrainedModel
 from limbeck.search import SAMPLERS
 from limbeck.tasks import TASKS
 from limbeck.types import Batch
@@ -47,16 +48,20 @@ def resolve(context: Context) -> None:
         if context.is_writer:
             warn(line)
     student = context.create(recipe.student, where="student")
-    networks: list[Any] = [student]
-    if recipe.teacher is not None and recipe.teacher.weights is None:
-        networks.append(context.create(recipe.teacher, where="teacher"))
-    elif recipe.teacher is not None:
-        networks.append(load_given(recipe.teacher.weights, context, where="teacher.weights"))
+    networks = {name: _teaching(context, name, model) for name, model in (recipe.teachers | recipe.assistants).items()}
+    networks["student"] = student
     if recipe.search is not None:
         space_of(context)
-    if recipe.distill is not None:
-        build_graph(context, student, networks[1] if len(networks) > 1 else None, example=probe_batch(context))
-    _check_disk(context, sum(network.params() for network in networks))
+    example = probe_batch(context) if recipe.distill is not None else None
+    for lesson in lessons_of(recipe):
+        build_graph(context, lesson, networks[lesson.name], [networks[one] for one in lesson.others], example=example)
+    _check_disk(context, sum(network.params() for network in networks.values()))
+
+
+def _teaching(context: Context, name: str, model: TrainedModel) -> Network:
+    if model.weights is not None:
+        return load_given(model.weights, context, where=f"{name}.weights")
+    return context.create(model, where=name)
 
 
 def probe_batch(context: Context) -> Batch:
@@ -67,7 +72,7 @@ def probe_batch(context: Context) -> Batch:
 
 def _check_weights(context: Context) -> None:
     recipe = context.recipe
-    given = {"teacher.weights": recipe.teacher.weights if recipe.teacher else None}
+    given = {f"{name}.weights": model.weights for name, model in (recipe.teachers | recipe.assistants).items()}
     if recipe.search is not None:
         given["search.seed_weights"] = recipe.search.seed_weights
     for where, path in given.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import tempfile
 import time
@@ -16,14 +17,14 @@ from limbeck.pipeline.baselines import train_off_the_shelf
 from limbeck.pipeline.budget import check_budget
 from limbeck.pipeline.calibrate import calibrate
 from limbeck.pipeline.context import Context
-from limbeck.pipeline.distill import distill, needs_trained_teacher
+from limbeck.pipeline.distill import distill, distill_assistant, lessons_of, needs_trained_teacher
 from limbeck.pipeline.export import export
 from limbeck.pipeline.folder import RunFolder, StageRecord
 from limbeck.pipeline.measure import measure
 from limbeck.pipeline.report import seeds_text, summary_text, write_run_report, write_seeds_report
 from limbeck.pipeline.resolve import resolve
 from limbeck.pipeline.search import cheapest_network, search, student_network
-from limbeck.pipeline.train import train_student, train_teacher
+from limbeck.pipeline.train import average_teachers, train_student, train_teacher
 from limbeck.recipe import Recipe
 from limbeck.train import join_world
 
@@ -95,7 +96,10 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
     context.world.wait()
 
     if needs_trained_teacher(recipe):
-        keep("teacher", "train/teacher", _told("train the teacher", train_teacher, context))
+        for name in recipe.teachers:
+            keep(name, f"train/{name}", _told(f"train {_words(name)}", train_teacher, context, name))
+        if len(recipe.teachers) > 1:
+            keep("teacher", "train/teacher", average_teachers(context, upstream(*models.values())))
 
     if recipe.search is not None:
         if last < ORDER.index("search"):
@@ -113,7 +117,13 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
     if recipe.distill is not None:
         if last < ORDER.index("distill"):
             return records
-        record = _told("distill", distill, context, upstream=after | upstream("train/teacher"))
+        *assistants, lesson = lessons_of(recipe)
+        for one in assistants:
+            taught = _told(
+                f"distill {_words(one.name)}", distill_assistant, context, one, upstream(*one.teachers.values())
+            )
+            keep(one.name, f"distill/{one.name}", taught)
+        record = _told("distill", distill, context, lesson, after | upstream(*lesson.teachers.values()))
         keep("student", "distill/student", record)
         for peer in record.result["peers"]:
             models[peer] = f"distill/student/{peer}"
@@ -124,12 +134,18 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
             models["off_the_shelf"] = "train/off_the_shelf"
 
     trained = upstream(*records)
+    single = {name: stage for name, stage in models.items() if name != "teacher" or len(recipe.teachers) < 2}
     for verb, work in (("calibrate", calibrate), ("export", export), ("measure", measure)):
         if last < ORDER.index(verb):
             break
-        records[verb] = _told(verb, work, context, models, trained)
+        # a mean of several teachers is judged, but is no network to export
+        records[verb] = _told(verb, work, context, models if verb == "calibrate" else single, trained)
         trained = trained | upstream(verb)
     return records
+
+
+def _words(name: str) -> str:
+    return "the " + re.sub(r"(\d+)$", r" \1", name)
 
 
 def _told(what: str, work: Any, context: Context, *args: Any, **options: Any) -> StageRecord:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from limbeck.console import say
@@ -14,13 +15,15 @@ from limbeck.data import PictureSet
 from limbeck.errors import InputError
 from limbeck.files import atomic_path, fingerprint, read_json, write_json
 from limbeck.models import Network, load_network, save_network
-from limbeck.pipeline.context import Context
+from limbeck.pipeline.context import Context, Predictions
 from limbeck.pipeline.folder import StageRecord
-from limbeck.recipe import Train
+from limbeck.recipe import Train, TrainedModel
 from limbeck.train import Supervised, find_batch_size, fit, join_world
 
 __all__ = [
+    "average_teachers",
     "finish",
+    "keep_trained",
     "load_given",
     "train_objective",
     "train_student",
@@ -33,31 +36,68 @@ __all__ = [
 SHARED_TEACHERS = ".teachers"  # beside the run folders: one trained teacher serves every run that asks for the same
 
 
-def train_teacher(context: Context) -> StageRecord:
-    """Train the recipe's teacher, take its given weights, or reuse one that was trained for the same data and settings."""
-    teacher = context.recipe.teacher
-    assert teacher is not None
+def train_teacher(context: Context, name: str = "teacher") -> StageRecord:
+    """Train a teacher of the recipe, take its given weights, or reuse one of the same data and settings."""
+    teacher = context.recipe.teachers[name]
     inputs = context.inputs(
-        "data", "augment", "teacher", seed=teacher.seed, task=context.recipe.task, weights=weights_key(teacher.weights)
+        "data",
+        "augment",
+        teacher=teacher.training(),
+        seed=teacher.seed,
+        task=context.recipe.task,
+        weights=weights_key(teacher.weights),
     )
+
+    def train(folder: Path) -> dict[str, Any]:
+        torch.manual_seed(teacher.seed)
+        network = context.create(teacher, where=name)
+        return train_to_end(context, network, teacher.train, folder, seed=teacher.seed, name=name)
+
+    return keep_trained(context, f"train/{name}", teacher, inputs, train)
+
+
+def keep_trained(
+    context: Context, stage: str, model: TrainedModel, inputs: dict[str, Any], train: Callable[[Path], dict[str, Any]]
+) -> StageRecord:
+    """A stage whose network other runs may share: given by its weights, trained before from equal `inputs`, or trained now."""
     shared = context.folder.home / SHARED_TEACHERS / fingerprint(inputs)
+    name = stage.rpartition("/")[2]
 
     def work(folder: Path) -> dict[str, Any]:
-        if teacher.weights is not None:
-            network = load_given(teacher.weights, context, where="teacher.weights")
-            return finish(context, network, folder, {"origin": f"given: {teacher.weights}"})
+        if model.weights is not None:
+            network = load_given(model.weights, context, where=f"{name}.weights")
+            return finish(context, network, folder, {"origin": f"given: {model.weights}"})
         if context.world.share((shared / "report.json").exists()):
-            say(f"teacher: reused (trained before with the same data and settings, {shared.name})")
+            say(f"{name}: reused (trained before with the same data and settings, {shared.name})")
             network = load_network(shared)
             return finish(context, network, folder, {"origin": "reused", "shared": shared.name})
-        torch.manual_seed(teacher.seed)
-        network = context.create(teacher, where="teacher")
-        result = train_to_end(context, network, teacher.train, folder, seed=teacher.seed, name="teacher")
+        result = train(folder)
         if context.is_writer:
             share_teacher(folder, shared)
         return result
 
-    return context.folder.do("train/teacher", inputs, work, world=context.world, together=True)
+    return context.folder.do(stage, inputs, work, world=context.world, together=True)
+
+
+def average_teachers(context: Context, upstream: dict[str, Any]) -> StageRecord:
+    """What several teachers say together, for the report: the mean of their outputs, which is what is learned from them."""
+    teachers = context.recipe.teachers
+    shares = [teacher.share for teacher in teachers.values()]
+    inputs = context.inputs("data", seed=0, shares=shares, **upstream)
+
+    def work(folder: Path) -> dict[str, Any]:
+        said = [context.predictions(f"train/{name}") for name in teachers]
+        found = [context.folder.need(f"train/{name}").result for name in teachers]
+        validation = [one.validation for one in said if one.validation is not None]
+        mean = Predictions(
+            np.average(validation, axis=0, weights=shares).astype(np.float32) if validation else None,
+            np.average([one.test for one in said], axis=0, weights=shares).astype(np.float32),
+        )
+        mean.save(folder / "predictions.npz")
+        costs = {key: sum(one[key] for one in found) for key in ("params", "macs")}
+        return {"origin": f"the mean of {', '.join(teachers)}", **costs}
+
+    return context.folder.do("train/teacher", inputs, work, world=context.world)
 
 
 def share_teacher(folder: Path, shared: Path) -> None:
@@ -101,7 +141,8 @@ def with_batch_size(context: Context, train: Train, objective: Any, folder: Path
         return train
     kept = folder / "batch_size.json"
     if not kept.exists() and context.is_writer:
-        sample = context.loader(train.model_copy(update={"batch_size": 2}), seed=0).epoch(0)
+        needs = objective.needs() if hasattr(objective, "needs") else ()
+        sample = context.loader(train.model_copy(update={"batch_size": 2}), seed=0, needs=needs).epoch(0)
         size = find_batch_size(objective, next(iter(sample)), context.settings(train), limit=len(context.splits.train))
         say(f"batch size: {size} (found automatically)")
         write_json(kept, size)
