@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def file_sha256(path: str | Path) -> str:
 
 
 @contextmanager
-def hold_lock(path: str | Path, *, busy: str) -> Iterator[None]:
+def hold_lock(path: str | Path, *, busy: str, on_busy: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold a lock file for the block; the system lets it go when this process ends, however it ends.
 
     A record lock, not `flock`: it does not pass to forked children, so no data-loading process can outlive its parent
@@ -106,6 +106,8 @@ def hold_lock(path: str | Path, *, busy: str) -> Iterator[None]:
     Args:
         path: of the lock file; its folder is made.
         busy: what holds it otherwise, as a clause for the error: "another search is at work in this folder".
+        on_busy: called each time another process is found to hold it, before it is tried again (so it should sleep);
+            None = an error.
 
     Raises:
         InputError: it is held already, or cannot be written.
@@ -120,11 +122,15 @@ def hold_lock(path: str | Path, *, busy: str) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"{path.parent}: cannot write ({error.strerror or error}); choose another folder") from error
     with handle:
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            handle.seek(0)
-            raise InputError(f"{path.parent}: {busy} (process {handle.read().strip()}); {advice}") from error
+        while True:
+            try:
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if on_busy is None:
+                    handle.seek(0)
+                    raise InputError(f"{path.parent}: {busy} (process {handle.read().strip()}); {advice}") from error
+            on_busy()
         _HELD.add(path)
         try:
             handle.truncate(0)

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from limbeck.distill.cache import TeacherCache
+from limbeck.distill.cached import Cached, cacheable_teachers, use_caches
+from limbeck.distill.filling import cache_size_text, fill_cache
 from limbeck.distill.memories import Ema, Memory
 from limbeck.distill.methods import (
     METHODS,
@@ -25,6 +28,7 @@ __all__ = [
     "PRESETS",
     "SCHEDULES",
     "TASK",
+    "Cached",
     "Distillation",
     "Ema",
     "Ensemble",
@@ -34,11 +38,16 @@ __all__ = [
     "Learner",
     "Memory",
     "Source",
+    "TeacherCache",
     "Term",
+    "cache_size_text",
+    "cacheable_teachers",
     "check_method",
     "check_terms",
     "distillation",
     "distillation_from_terms",
+    "fill_cache",
     "method_options",
     "teacher_role",
+    "use_caches",
 ]
