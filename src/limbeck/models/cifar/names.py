@@ -8,7 +8,11 @@ from functools import partial
 from typing import Any
 
 from limbeck.errors import InputError, unknown_name
+from limbeck.models.cifar.mobilenet import CifarMobileNetV2, cifar_mobilenet_v1
 from limbeck.models.cifar.resnet import CifarResNet
+from limbeck.models.cifar.shufflenet import CifarShuffleNetV1, CifarShuffleNetV2
+from limbeck.models.cifar.vgg import CifarVGG
+from limbeck.models.cifar.wide_resnet import CifarWideResNet
 from limbeck.models.network import Network
 
 __all__ = ["CIFAR", "CIFAR_SPELLINGS", "Design", "cifar_network", "find_cifar"]
@@ -32,11 +36,29 @@ class Design:
 
 
 def resnet(depth: int, params: int, *, times: int = 1) -> Design:
-    """Three stages of `(depth - 2) / 6` basic blocks; `times` = width, with a stem of half the first stage's."""
+    """Three stages of `(depth - 2) / 6` basic blocks; four times the width goes with twice the stem."""
     widths = (16 * times, 32 * times, 64 * times)
     build = partial(CifarResNet, stem=16 if times == 1 else 32, widths=widths, depths=((depth - 2) // 6,) * 3)
     name = f"resnet{depth}" + (f"x{times}" if times > 1 else "")
-    return Design(build, f"ResNet-{depth} of widths {'-'.join(map(str, widths))}", params, name)
+    return Design(build, f"ResNet-{depth} of widths {', '.join(map(str, widths))}", params, name)
+
+
+def deep_resnet(depth: int, params: int, depths: tuple[int, ...], *, bottleneck: bool = False) -> Design:
+    """ImageNet's four stages; their bare names stay ImageNet's."""
+    build = partial(CifarResNet, stem=64, widths=(64, 128, 256, 512), depths=depths, bottleneck=bottleneck)
+    return Design(build, f"ResNet-{depth} behind a 3x3 stem without pooling", params)
+
+
+def wide_resnet(depth: int, widen: int, params: int) -> Design:
+    """Three stages of pre-activation blocks."""
+    build = partial(CifarWideResNet, depth=depth, widen=widen)
+    return Design(build, f"wide ResNet, {depth} deep, {widen} wide", params, f"wrn_{depth}_{widen}")
+
+
+def vgg(depth: int, params: int, depths: tuple[int, ...]) -> Design:
+    """Five groups of convolutions; the bare names above 8 layers stay ImageNet's."""
+    text = f"VGG-{depth} with batch norm and one dense layer"
+    return Design(partial(CifarVGG, depths=depths), text, params, "vgg8" if depth == 8 else None)
 
 
 CIFAR: dict[str, Design] = {
@@ -49,6 +71,24 @@ CIFAR: dict[str, Design] = {
     "cifar_resnet110": resnet(110, 1_736_564),
     "cifar_resnet8x4": resnet(8, 1_233_540, times=4),
     "cifar_resnet32x4": resnet(32, 7_433_860, times=4),
+    "cifar_resnet18": deep_resnet(18, 11_220_132, (2, 2, 2, 2)),
+    "cifar_resnet34": deep_resnet(34, 21_328_292, (3, 4, 6, 3)),
+    "cifar_resnet50": deep_resnet(50, 23_705_252, (3, 4, 6, 3), bottleneck=True),
+    "cifar_wrn_16_1": wide_resnet(16, 1, 180_916),
+    "cifar_wrn_16_2": wide_resnet(16, 2, 703_284),
+    "cifar_wrn_16_8": wide_resnet(16, 8, 11_007_540),
+    "cifar_wrn_16_10": wide_resnet(16, 10, 17_174_324),
+    "cifar_wrn_40_1": wide_resnet(40, 1, 569_780),
+    "cifar_wrn_40_2": wide_resnet(40, 2, 2_255_156),
+    "cifar_vgg8": vgg(8, 3_965_028, (1, 1, 1, 1, 1)),
+    "cifar_vgg11": vgg(11, 9_277_284, (1, 1, 2, 2, 2)),
+    "cifar_vgg13": vgg(13, 9_462_180, (2, 2, 2, 2, 2)),
+    "cifar_vgg16": vgg(16, 14_774_436, (2, 2, 3, 3, 3)),
+    "cifar_vgg19": vgg(19, 20_086_692, (2, 2, 4, 4, 4)),
+    "cifar_mobilenet_v1": Design(cifar_mobilenet_v1, "MobileNetV1 with a stem without stride", 3_309_476),
+    "cifar_mobilenet_v2_half": Design(CifarMobileNetV2, "MobileNetV2 of half the width", 812_836, "mobile_half"),
+    "cifar_shufflenet_v1": Design(CifarShuffleNetV1, "ShuffleNetV1 of three groups", 949_258, "ShuffleV1"),
+    "cifar_shufflenet_v2": Design(CifarShuffleNetV2, "ShuffleNetV2 of width 1", 1_355_528, "ShuffleV2"),
 }
 CIFAR_SPELLINGS: dict[str, str] = {design.spelling: name for name, design in CIFAR.items() if design.spelling}
 
