@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from limbeck.distill import Distillation, Ema, Ensemble, Frozen, Learner, Memory, Source, Term, distillation
+from limbeck.distill.pause import Pause
 from limbeck.errors import InputError
 from limbeck.losses import kd
 from limbeck.types import Batch, Outputs
@@ -235,9 +236,7 @@ def test_a_paused_learner_does_not_move():
     sources = {"student": Learner(student), "peer": Learner(peer)}
     terms = [Term("task"), Term("dml", teacher="peer"), Term("task", student="peer")]
 
-    def pause(seen, batch, progress):
-        return ("peer",) if progress > 0.5 else ()
-
+    pause = Pause(lambda seen, batch, progress: progress[None], lambda means: ("peer",) if means[0] > 0.5 else ())
     objective = Distillation(sources, terms, pause=pause)
     optimizer = torch.optim.SGD(objective.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
     step(objective, make_batch(), optimizer, 0.0)

@@ -4,16 +4,16 @@ files named for their kind: `offline`, `self_taught`, `online`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
+from limbeck.distill.pause import Pause
 from limbeck.distill.presets import PRESETS
 from limbeck.distill.sources import Ensemble, Frozen
 from limbeck.distill.term import Term
 from limbeck.errors import InputError, unknown_name
-from limbeck.types import Batch, Outputs
 
 __all__ = ["Graph", "preset_values", "teacher_names", "with_teachers"]
 
@@ -25,7 +25,7 @@ class Graph:
     sources: Mapping[str, nn.Module]
     terms: Sequence[Term]
     deploy: str = "student"
-    pause: Callable[[Mapping[str, Outputs], Batch, Tensor], Iterable[str]] | None = None
+    pause: Pause | None = None
 
 
 def preset_values(method: str, preset: str, **given: float | None) -> dict[str, float]:

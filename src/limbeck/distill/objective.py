@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from limbeck.distill.pause import Pause
 from limbeck.distill.sources import Frozen, Learner
 from limbeck.distill.term import Edge, Term, open_edge
 from limbeck.errors import InputError, LimbeckError, unknown_name
@@ -31,7 +32,7 @@ class Distillation(nn.Module):
         example: a batch to probe with; None = noise of the deployed network's `input_size`.
         deploy: the source whose network is handed over.
         num_samples: size of the data set, for losses that keep something per sample.
-        pause: (outputs by source, batch, progress) -> names of the learners that rest this step.
+        pause: by which learners rest in some steps.
 
     Raises:
         InputError: an address that no source offers (with the valid ones), a wrong option, shapes that a loss
@@ -47,14 +48,13 @@ class Distillation(nn.Module):
         example: Batch | None = None,
         deploy: str = "student",
         num_samples: int | None = None,
-        pause: Callable[[Mapping[str, Outputs], Batch, Tensor], Iterable[str]] | None = None,
+        pause: Pause | None = None,
     ) -> None:
         super().__init__()
         # Frozen networks first: they read nobody, and beside a learner's stored activations their pass would be slower.
         self.sources = nn.ModuleDict(sorted(sources.items(), key=lambda item: not isinstance(item[1], Frozen)))
         self.deploy = deploy
         self._pause = pause
-        self._paused: tuple[str, ...] = ()
         if not isinstance(self.sources[deploy] if deploy in sources else None, Learner):
             raise InputError(f"distillation: '{deploy}' must be a learner among the sources ({', '.join(sources)})")
         if not terms:
@@ -79,13 +79,13 @@ class Distillation(nn.Module):
             value = edge.value(seen, batch, progress, labelled)
             total = total + edge.weight(progress) * value
             values[edge.name] = value.detach()
-        if self._pause is not None:
-            self._paused = tuple(self._pause(seen, batch, progress))
+        if self._pause is not None and self.training:
+            self._pause.note(seen, batch, progress)
         return {"loss": total, **values}
 
     def after_backward(self) -> None:
         """Take the gradients of paused learners away, so that neither momentum nor decay moves them."""
-        for name in self._paused:
+        for name in self._pause.resting() if self._pause is not None else ():
             for parameter in self.sources[name].parameters():
                 parameter.grad = None
 
@@ -94,6 +94,8 @@ class Distillation(nn.Module):
         for part in (*self.sources.values(), *self.losses.values()):
             if hasattr(part, "after_step"):
                 part.after_step()
+        if self._pause is not None:
+            self._pause.forget()
 
     def deployable(self) -> nn.Module:
         """The network that training was for, without exits or anything else of the graph."""
@@ -124,10 +126,12 @@ class Distillation(nn.Module):
             shape = (PROBE_SIZE, getattr(network, "in_channels", 3), *size)
             inputs = torch.rand(shape, generator=torch.Generator().manual_seed(0))
             index = torch.arange(PROBE_SIZE)
-            return Batch(index, inputs, torch.zeros_like(index)).to(like.device)
-        index, inputs, target = (value[:PROBE_SIZE] for value in (example.index, example.inputs, example.target))
-        target = target if target.is_floating_point() else target.clamp(min=0)  # only shapes count here
-        return Batch(index, inputs, target).to(like.device)
+            target = torch.zeros_like(index)
+        else:
+            index, inputs, target = (value[:PROBE_SIZE] for value in (example.index, example.inputs, example.target))
+            target = target if target.is_floating_point() else target.clamp(min=0)  # only shapes count here
+        needs = {need for source in self.sources.values() for need in getattr(source, "needs", ())}
+        return Batch(index, inputs, target, further=dict.fromkeys(needs, inputs)).to(like.device)
 
     def _ask(self, terms: Sequence[Term], inputs: Tensor) -> None:
         """Tell every source which of its stages and exits are used, in the order of the sources."""

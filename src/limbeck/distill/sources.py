@@ -12,17 +12,30 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.errors import InputError, unknown_name
+from limbeck.models.dense import DenseClassifier
 from limbeck.models.tap import tap
 from limbeck.types import Batch, Outputs
 
-__all__ = ["Ensemble", "Exit", "Frozen", "Learner", "Source", "check_stages", "look", "read", "stage_list"]
+__all__ = [
+    "Ensemble",
+    "Exit",
+    "Frozen",
+    "Learner",
+    "SecondPass",
+    "Source",
+    "check_stages",
+    "look",
+    "pictures_of",
+    "read",
+    "stage_list",
+]
 
 
 class Source(nn.Module):
     """What a graph may ask of a source; a source of your own overrides `forward`, and of the rest what differs.
 
     Attributes:
-        needs: what it wants of the batches beyond pictures and labels, in words that the data room knows.
+        needs: what it wants of the batches beyond pictures and labels: names of `Batch.further`.
         reads: addresses of earlier sources that it looks up in `seen`.
     """
 
@@ -48,6 +61,19 @@ class Source(nn.Module):
 
     def after_step(self) -> None:
         """Called once after each optimizer step: the only place where a source writes its memory."""
+
+
+def pictures_of(batch: Batch, name: str | None) -> Tensor:
+    """The pictures of a batch, or by name what it carries beside them.
+
+    Raises:
+        InputError: it does not.
+    """
+    if name is None:
+        return batch.inputs
+    if name not in batch.further:
+        raise InputError(f"the batches carry no '{name}'; make them with Loader(..., needs=objective.needs())")
+    return batch.further[name]
 
 
 def look(network: nn.Module, inputs: Tensor, stages: Sequence[str] = ()) -> Outputs:
@@ -99,47 +125,69 @@ class Exit(nn.Module):
         """[N, C, ...] -> [N, K]."""
         return self.linear(feature.flatten(2).mean(2) if feature.dim() > 2 else feature)
 
+    def at_positions(self, feature: Tensor) -> Tensor:
+        """[N, C, ...] -> [N, K, ...], whose mean over the positions is what `forward` gives."""
+        return self.linear(feature.movedim(1, -1)).movedim(-1, 1)
+
 
 class Learner(Source):
     """A network that trains here, with exits where the graph asks for `exit` (at `exit_stage`) or `exit@STAGE`.
 
+    The address `dense` is the network's own classifier at every position of its last map, [N, K, H, W], `dense@STAGE`
+    the exit's there.
+
     Args:
         network: ours, or any module as long as no stage is asked for that `tap` does not find.
         exit_stage: where the address `exit` sits; None = the last but one of the network's `stage1`, `stage2` ...
+        view: name of the pictures in `Batch.further` that it sees, such as `view2`; None = the batch's own.
     """
 
-    def __init__(self, network: nn.Module, *, exit_stage: str | None = None) -> None:
+    def __init__(self, network: nn.Module, *, exit_stage: str | None = None, view: str | None = None) -> None:
         super().__init__()
         self.network = network
+        self.view, self.needs = view, () if view is None else (view,)
         self.exit_stage = exit_stage
         self.exits = nn.ModuleList()
-        self._exit_names: tuple[str, ...] = ()
-        self._exit_stages: tuple[str, ...] = ()
+        self._exit_stages: dict[str, str] = {}
         self._stages: tuple[str, ...] = ()
+        self._dense: DenseClassifier | None = None
 
     def offers(self) -> tuple[str, ...]:
-        """The network's stages, `exit`, and `exit@STAGE`."""
-        return (*stage_list(self.network), "exit", "exit@STAGE")
+        """The network's stages, `exit`, `exit@STAGE`, `dense` and `dense@STAGE`."""
+        return (*stage_list(self.network), "exit", "exit@STAGE", "dense", "dense@STAGE")
 
     def ask(self, names: Sequence[str], inputs: Tensor) -> None:
-        """Note the stages and build the exits, on the network's device."""
-        exits = {name: self._place(name) for name in names if name == "exit" or name.startswith("exit@")}
-        stages = [name for name in names if name not in exits]
-        check_stages(self.network, [*stages, *exits.values()], offers=self.offers())
-        self._stages = tuple(dict.fromkeys([*stages, *exits.values()]))
-        self._exit_names, self._exit_stages = tuple(exits), tuple(exits.values())
-        if exits:
+        """Note the stages and build the exits, one for each stage that has any, on the network's device."""
+        if "dense" in names:
+            try:
+                self._dense = DenseClassifier(self.network, inputs)
+            except InputError as error:
+                raise InputError(f"'dense' cannot be had, since {error}; name a stage: dense@STAGE") from None
+        self._exit_stages = {
+            name: self._place(name) for name in names if name == "exit" or name.startswith(("exit@", "dense@"))
+        }
+        stages = [name for name in names if name not in self._exit_stages and name != "dense"]
+        check_stages(self.network, [*stages, *self._exit_stages.values()], offers=self.offers())
+        self._stages = tuple(dict.fromkeys([*stages, *self._exit_stages.values()]))
+        if self._exit_stages:
             outputs = look(self.network, inputs, self._stages)
-            for stage in exits.values():
+            for stage in dict.fromkeys(self._exit_stages.values()):
                 feature = outputs.stages[stage]
                 head = Exit(feature.shape[1], outputs.out.shape[1])
                 self.exits.append(head.to(device=feature.device, dtype=feature.dtype))
 
     def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
         """One pass, with what was asked for."""
-        outputs = look(self.network, batch.inputs, self._stages)
-        for name, stage, head in zip(self._exit_names, self._exit_stages, self.exits, strict=True):
-            outputs.exits[name] = head(outputs.stages[stage])
+        if self._dense is None:
+            outputs = look(self.network, batch.inputs, self._stages)
+        else:
+            with tap(self.network, [self._dense.place]) as shown:
+                outputs = look(self.network, batch.inputs, self._stages)
+            outputs.stages["dense"] = self._dense(self.network, shown[self._dense.place])
+        heads = dict(zip(dict.fromkeys(self._exit_stages.values()), self.exits, strict=True))
+        for name, stage in self._exit_stages.items():
+            give = heads[stage].at_positions if name.startswith("dense@") else heads[stage]
+            outputs.exits[name] = give(outputs.stages[stage])
         return outputs
 
     def _place(self, name: str) -> str:
@@ -148,8 +196,31 @@ class Learner(Source):
             return stage
         stages = [known for known in stage_list(self.network) if re.fullmatch(r"stage\d+", known)]
         if not stages:
-            raise InputError("an exit needs a stage: write exit@STAGE, with one of " + ", ".join(self.offers()[:-2]))
+            raise InputError(
+                "an exit needs a stage: write exit@STAGE, with one of " + ", ".join(stage_list(self.network))
+            )
         return stages[max(len(stages) - 2, 0)]
+
+
+class SecondPass(Source):
+    """What a learner says of other pictures that the batch carries, as it stands and without gradients.
+
+    It runs in the learner's own mode: in training batch norm sees these pictures too, and its averages move.
+
+    Args:
+        learner: listed before this source.
+        view: name of the pictures in `Batch.further`.
+    """
+
+    def __init__(self, learner: Learner, *, view: str) -> None:
+        super().__init__()
+        self.view, self.needs = view, (view,)
+        self._learner = (learner,)  # not a sub-module: its weights are saved once, with the learner itself
+
+    def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
+        """One pass without gradients."""
+        with torch.no_grad():
+            return look(self._learner[0].network, pictures_of(batch, self.view))
 
 
 class Observed(Source):
