@@ -248,7 +248,7 @@ def test_several_teacher_addresses():
         ),
         (
             Term("kd", student="student/stage3"),
-            r"unknown stage 'stage3'; did you mean 'stage[12]'\? \(known: exit, exit@STAGE, stage1, stage2\)",
+            r"unknown stage 'stage3'; did you mean 'stage[12]'\? \(known: dense, dense@STAGE, exit, exit@STAGE, stage1, stage2\)",
         ),
         (Term("kd", teacher="teecher"), "unknown source 'teecher'; did you mean 'teacher'"),
         (Term("kd", teacher="teacher/exit"), r"source 'teacher' \(terms: kd\): unknown stage 'exit'"),
