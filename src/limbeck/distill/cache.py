@@ -71,7 +71,8 @@ class TeacherCache:
     ) -> None:
         batches.whole(1)  # refuses a stream
         self.samples = batches.samples
-        self.classes: Any = teacher.num_classes
+        classes: Any = teacher.num_classes
+        self.classes: int = classes
         self.rows: FullRows | TopRows = FullRows(self.classes) if top_k is None else TopRows(self.classes, top_k)
         self.precision: Precision = choose_precision(precision, choose_device(device))
         self.identity: dict[str, Any] = {

@@ -92,7 +92,7 @@ def cacheable_teachers(objective: Distillation, *, top_k: int | None = None) -> 
             "set teacher.cache = false"
         )
     for edge in objective.edges:
-        for address in edge.addresses:
+        for address in edge.term.addresses:
             if "/" in address and address.partition("/")[0] in found:
                 raise InputError(
                     f"teacher.cache: {edge.term.arrow} reads the teacher's features ('{address}'), and a cache holds "
@@ -117,7 +117,7 @@ def use_caches(objective: Distillation, caches: Mapping[str, TeacherCache]) -> N
 
 
 def _check_top_k(edge: Edge, objective: Distillation) -> None:
-    sources = (objective.sources[address.partition("/")[0]] for address in edge.addresses[1:])
+    sources = (objective.sources[address.partition("/")[0]] for address in edge.term.teachers)
     if edge.term.loss == TASK or all(isinstance(source, Learner) for source in sources):
         return
     loss: Any = edge.term.loss

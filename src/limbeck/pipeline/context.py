@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -109,6 +109,8 @@ class Context:
         pictures: PictureSet | None = None,
         unlabelled: bool = False,
         is_shared: bool = True,
+        needs: Collection[str] = (),
+        views: int | None = None,
     ) -> Loader:
         """The training batches of one training run.
 
@@ -118,6 +120,8 @@ class Context:
             pictures: default the run's training pictures.
             unlabelled: whether the recipe's unlabelled pictures join.
             is_shared: whether the processes of a distributed run share the batches; False = all are this process's own.
+            needs: what the batches must carry beside the pictures, as the objective says it.
+            views: epochs that differ in their augmentation, before the first comes again; None = all of them.
         """
         assert isinstance(train.batch_size, int)
         augment = self.recipe.augment
@@ -131,6 +135,8 @@ class Context:
             extra=self.splits.unlabelled if unlabelled else None,
             rank=int(os.environ.get("RANK", "0")) if is_shared else 0,
             world=int(os.environ.get("WORLD_SIZE", "1")) if is_shared else 1,
+            views=views,
+            needs=needs,
         )
 
     def evaluator(self, device: str = "auto") -> Callable[[nn.Module], dict[str, float]] | None:

@@ -17,6 +17,7 @@ from limbeck.models import Network
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import StageRecord
 from limbeck.pipeline.search import student_network
+from limbeck.pipeline.teacher_cache import cache_inputs, use_teacher_cache
 from limbeck.pipeline.train import finish, keep_trained, weights_key, with_batch_size
 from limbeck.recipe import Assistant, Distill, Recipe, Train
 from limbeck.train import fit
@@ -28,6 +29,7 @@ __all__ = [
     "check_graph",
     "distill",
     "distill_assistant",
+    "in_words",
     "lessons_of",
     "needs_trained_teacher",
     "role_of_teacher",
@@ -91,6 +93,12 @@ def lessons_of(recipe: Recipe) -> list[Lesson]:
         teachers, shares = {name: f"distill/{name}"}, None
     train = recipe.train.model_copy(update={"epochs": recipe.distill.epochs or recipe.train.epochs})
     return [*chain, Lesson("student", recipe.distill, train, recipe.seed, teachers, shares)]
+
+
+def in_words(name: str) -> str:
+    """A network of a recipe as a sentence says it: `the teacher`, `assistant 2`."""
+    kind = name.rstrip("0123456789")
+    return f"the {name}" if kind == name else f"{kind} {name.removeprefix(kind)}"
 
 
 def role_of_teacher(recipe: Recipe) -> str:
@@ -169,7 +177,8 @@ def distill(context: Context, lesson: Lesson, upstream: dict[str, Any]) -> Stage
     recipe = context.recipe
     sections = ["data", "augment", "student", "train", "distill"]
     along = {"teacher": recipe.teacher.training()} if lesson.role == "trained" and recipe.teacher is not None else {}
-    inputs = context.inputs(*sections, task=recipe.task, **along, **_of_shares(lesson), **upstream)
+    further = {**along, **_of_shares(lesson), **cache_inputs(recipe)}
+    inputs = context.inputs(*sections, task=recipe.task, **further, **upstream)
 
     def work(folder: Path) -> dict[str, Any]:
         return _learn(context, lesson, student_network(context), folder)
@@ -190,6 +199,7 @@ def distill_assistant(context: Context, lesson: Lesson, upstream: dict[str, Any]
         task=context.recipe.task,
         weights=weights_key(assistant.weights),
         **_of_shares(lesson),
+        **cache_inputs(context.recipe),
         **upstream,
     )
 
@@ -207,10 +217,11 @@ def _of_shares(lesson: Lesson) -> dict[str, Any]:
 def _learn(context: Context, lesson: Lesson, student: Network, folder: Path) -> dict[str, Any]:
     torch.manual_seed(lesson.seed + 1)  # exits, projectors and a peer: apart from the student's own start
     objective = build_graph(context, lesson, student, _teachers(context, lesson))
+    cache = use_teacher_cache(context, objective, lesson.train, seed=lesson.seed)
     settings = with_batch_size(context, lesson.train, objective, folder)
     report = fit(
         objective,
-        context.loader(settings, seed=lesson.seed, unlabelled=True, needs=objective.needs()),
+        context.loader(settings, seed=lesson.seed, unlabelled=True, needs=objective.needs(), views=cache.views),
         context.settings(settings),
         folder=folder / "fit",
         seed=lesson.seed,
@@ -228,7 +239,7 @@ def _learn(context: Context, lesson: Lesson, student: Network, folder: Path) -> 
         name: finish(context, network, folder / name, {"origin": "trained along"}) for name, network in peers.items()
     }
     result = finish(context, student, folder, {"origin": "trained", "fit": report.as_json()}, settings.device)
-    return {**result, "peers": found}
+    return {**result, "peers": found, "note": cache.note}
 
 
 def _teachers(context: Context, lesson: Lesson) -> list[Network]:

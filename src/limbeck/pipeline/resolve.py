@@ -15,6 +15,7 @@ from limbeck.parts import find_part
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.distill import build_graph, check_graph, lessons_of
 from limbeck.pipeline.search import space_of
+from limbeck.pipeline.teacher_cache import check_cache, kept_bytes
 from limbeck.pipeline.train import load_given
 from limbeck.recipe import TrainedModel
 from limbeck.search import SAMPLERS
@@ -53,9 +54,13 @@ def resolve(context: Context) -> None:
     if recipe.search is not None:
         space_of(context)
     example = probe_batch(context) if recipe.distill is not None else None
+    cached = 0
     for lesson in lessons_of(recipe):
-        build_graph(context, lesson, networks[lesson.name], [networks[one] for one in lesson.others], example=example)
-    _check_disk(context, sum(network.params() for network in networks.values()))
+        others = [networks[one] for one in lesson.others]
+        graph = build_graph(context, lesson, networks[lesson.name], others, example=example)
+        if lesson.assistant is None or lesson.assistant.weights is None:
+            cached += check_cache(context, graph, lesson.train, seed=lesson.seed)
+    _check_disk(context, sum(network.params() for network in networks.values()), max(0, cached - kept_bytes(context)))
 
 
 def _teaching(context: Context, name: str, model: TrainedModel) -> Network:
@@ -90,11 +95,12 @@ def _check_search(context: Context) -> None:
             )
 
 
-def _check_disk(context: Context, params: int) -> None:
-    needed = params * 4 * CHECKPOINT_COPIES + 50_000_000
+def _check_disk(context: Context, params: int, cached: int) -> None:
+    needed = params * 4 * CHECKPOINT_COPIES + 50_000_000 + cached
     context.folder.path.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(context.folder.path).free
     if free < needed:
+        where, of_it = context.folder.path, f" ({cached / 1e6:.0f} MB for teacher.cache_views)" if cached else ""
         raise InputError(
-            f"{context.folder.path}: {free / 1e6:.0f} MB free, the run needs about {needed / 1e6:.0f} MB; choose another --out"
+            f"{where}: {free / 1e6:.0f} MB free, the run needs about {needed / 1e6:.0f} MB{of_it}; choose another --out"
         )
