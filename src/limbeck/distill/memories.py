@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from limbeck.distill.sources import Learner, Observed, Source, read
 from limbeck.errors import InputError, unknown_name
+from limbeck.losses.gather import gather_rows, last_of_each
 from limbeck.types import Batch, Outputs
 
 __all__ = ["Ema", "Memory"]
@@ -114,8 +114,10 @@ class Memory(Source):
         """Write what all processes saw since the last step, in the same order everywhere."""
         if not self._pending:
             return
-        index, now = _gather(*(torch.cat(parts) for parts in zip(*self._pending, strict=True)))
+        index, now = gather_rows(*(torch.cat(parts) for parts in zip(*self._pending, strict=True)))
         self._pending.clear()
+        last = last_of_each(index)
+        index, now = index[last], now[last]
         if self.momentum:
             known = self.filled[index].view(-1, *[1] * (now.dim() - 1))
             now = torch.where(known, now.lerp(self.values[index], self.momentum), now)
@@ -128,21 +130,3 @@ def _label_logits(target: Tensor, like: Tensor) -> Tensor:
     if target.is_floating_point():
         return target.to(like.dtype).log().clamp(min=NEVER)
     return torch.full_like(like, NEVER).scatter_(1, target.clamp(min=0).unsqueeze(1), 0.0)
-
-
-def _gather(index: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Every process's rows, those of rank 0 first; the processes may hold different numbers of them."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return index, values
-    world = dist.get_world_size()
-    counts = [torch.zeros(1, dtype=torch.int64, device=index.device) for _ in range(world)]
-    dist.all_gather(counts, torch.tensor([len(index)], device=index.device))
-    most = max(int(count) for count in counts)
-
-    def collect(rows: Tensor) -> Tensor:
-        padded = torch.cat([rows, rows.new_zeros(most - len(rows), *rows.shape[1:])])
-        parts = [torch.empty_like(padded) for _ in range(world)]
-        dist.all_gather(parts, padded)
-        return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
-
-    return collect(index), collect(values)

@@ -10,17 +10,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from limbeck.losses.at import at
 from limbeck.losses.bdkd import bdkd
+from limbeck.losses.byot import byot
 from limbeck.losses.checks import check_options, loss_options
+from limbeck.losses.crd import Crd
 from limbeck.losses.cross_entropy import cross_entropy
 from limbeck.losses.ctkd import Ctkd
+from limbeck.losses.cwd import Cwd
 from limbeck.losses.dist import dist
 from limbeck.losses.dkd import dkd
 from limbeck.losses.dml import dml
+from limbeck.losses.fitnet import FitNet
 from limbeck.losses.kd import kd
+from limbeck.losses.kdcl import kdcl
 from limbeck.losses.lskd import lskd, standardise
+from limbeck.losses.mgd import Mgd
 from limbeck.losses.nkd import nkd
+from limbeck.losses.one import one
+from limbeck.losses.pkd import pkd
 from limbeck.losses.ps_kd import ps_kd
+from limbeck.losses.reviewkd import ReviewKd
+from limbeck.losses.rkd import rkd
+from limbeck.losses.sp import sp
+from limbeck.losses.switokd import switokd
 from limbeck.losses.tf_kd import tf_kd
 from limbeck.losses.uskd import uskd
 from limbeck.losses.wsld import wsld
@@ -29,19 +42,32 @@ from limbeck.losses.zipf_ls import zipf_ls
 
 __all__ = [
     "LOSSES",
+    "Crd",
     "Ctkd",
+    "Cwd",
+    "FitNet",
+    "Mgd",
+    "ReviewKd",
+    "at",
     "bdkd",
+    "byot",
     "check_options",
     "cross_entropy",
     "dist",
     "dkd",
     "dml",
     "kd",
+    "kdcl",
     "loss_options",
     "lskd",
     "nkd",
+    "one",
+    "pkd",
     "ps_kd",
+    "rkd",
+    "sp",
     "standardise",
+    "switokd",
     "tf_kd",
     "uskd",
     "wsld",
@@ -50,16 +76,29 @@ __all__ = [
 ]
 
 LOSSES: dict[str, Callable[..., Any]] = {
+    "at": at,
     "bdkd": bdkd,
+    "byot": byot,
+    "crd": Crd,
     "cross_entropy": cross_entropy,
     "ctkd": Ctkd,
+    "cwd": Cwd,
     "dist": dist,
     "dkd": dkd,
     "dml": dml,
+    "fitnet": FitNet,
     "kd": kd,
+    "kdcl": kdcl,
     "lskd": lskd,
+    "mgd": Mgd,
     "nkd": nkd,
+    "one": one,
+    "pkd": pkd,
     "ps_kd": ps_kd,
+    "reviewkd": ReviewKd,
+    "rkd": rkd,
+    "sp": sp,
+    "switokd": switokd,
     "tf_kd": tf_kd,
     "uskd": uskd,
     "wsld": wsld,

@@ -11,7 +11,16 @@ from torch import Tensor
 
 from limbeck.errors import InputError, unknown_name
 
-__all__ = ["check_options", "class_indices", "in_float32", "logit_pair", "logits", "loss_options", "positional_names"]
+__all__ = [
+    "check_options",
+    "class_indices",
+    "feature_pair",
+    "in_float32",
+    "logit_pair",
+    "logits",
+    "loss_options",
+    "positional_names",
+]
 
 HANDED_OVER = ("target", "index", "progress")
 """Keywords that the batch or the loop provides; they are never options of a recipe."""
@@ -58,6 +67,28 @@ def logit_pair(
         raise InputError(f"{loss}: {shapes}; both must have the same {shared}")
     dtype = torch.promote_types(first.dtype, second.dtype)
     return first.to(dtype), second.to(dtype)
+
+
+def feature_pair(student: Tensor, teacher: Tensor, *, loss: str, maps: bool = False) -> tuple[Tensor, Tensor]:
+    """Check the features of two networks for the same samples; both come back in the same precision, float32 or better.
+
+    Args:
+        student: [N, ...]; [N, C, H, W] with `maps`.
+        teacher: the same, of any other width and size.
+        loss: named in errors.
+        maps: only [N, C, H, W] will do.
+
+    Raises:
+        InputError: other forms or types, an empty batch, or batches that differ.
+    """
+    for name, value in (("student", student), ("teacher", teacher)):
+        if not value.is_floating_point() or value.dim() < 2 or (maps and value.dim() != 4):
+            form = "[N, C, H, W] feature maps" if maps else "[N, ...] features"
+            raise InputError(f"{loss}: {name} must be floating-point {form}, not {_describe(value)}")
+    if len(student) != len(teacher) or len(student) == 0:
+        raise InputError(f"{loss}: {len(student)} samples of the student and {len(teacher)} of the teacher")
+    dtype = torch.promote_types(in_float32(student).dtype, in_float32(teacher).dtype)
+    return student.to(dtype), teacher.to(dtype)
 
 
 def class_indices(target: Tensor, like: Tensor, *, loss: str) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,21 +22,27 @@ def check_loss(
     options: dict[str, Any] | None = None,
     classes: int = 7,
     batch: int = 6,
+    shape: Sequence[int] | None = None,
+    teacher_shape: Sequence[int] | None = None,
     second_learns: bool = False,
     zero_at_match: bool = False,
     seed: int = 0,
 ) -> None:
-    """Hold a loss on [N, K] logits to Limbeck's rules: call it from a test.
+    """Hold a loss on [N, K] logits, or on features of other shapes, to Limbeck's rules: call it from a test.
 
     The rules: a 0-d result in float32 or better (half precision upcast, float64 kept); finite value and gradients, also
     at logits of +-1e4; a gradient to the student and none to the teacher; no dependence on the order of the batch;
-    N = 1 works; hyper-parameters by keyword only; inputs left as they were; shapes that differ give an `InputError`.
+    N = 1 works; hyper-parameters by keyword only; inputs left as they were; numbers of classes that differ, of samples
+    for features, give an `InputError`. Layers of a module may run in autocast's precision, its arithmetic may not.
 
     Args:
-        loss: takes the student's logits first, then perhaps a teacher's; or a module with that call.
+        loss: takes the student's logits first, then perhaps a teacher's; or a module with that call, which is copied. One
+            that draws or remembers cannot keep the rules about order.
         options: hyper-parameters to call it with.
         classes: K of the inputs.
         batch: N of the inputs.
+        shape: of the student's features without the batch axis, for losses on features.
+        teacher_shape: of the teacher's; None = as the student's.
         second_learns: the second input is an exit that learns, not a teacher.
         zero_at_match: the loss claims to be 0 where both inputs are equal.
         seed: of the inputs.
@@ -43,13 +50,18 @@ def check_loss(
     Raises:
         AssertionError: the rule that is broken, in words.
     """
-    call = loss.forward if isinstance(loss, nn.Module) else loss
+    module = copy.deepcopy(loss) if isinstance(loss, nn.Module) else None
+    loss = module or loss
+    has_layers = module is not None and any(parameter.dim() > 1 for parameter in module.parameters())
+    call = module.forward if module is not None else loss
     parameters = inspect.signature(call).parameters
     names = positional_names(call)
     title = getattr(loss, "__name__", type(loss).__name__)
     _require(len(names) >= 1, f"{title}: takes no tensor by position; the student's logits come first")
     generator = torch.Generator().manual_seed(seed)
-    inputs = [torch.randn(batch, classes, generator=generator, dtype=torch.float64) * 2 for _ in names]
+    ours = tuple(shape or (classes,))
+    shapes = [ours, *[tuple(teacher_shape or ours)] * (len(names) - 1)]
+    inputs = [torch.randn(batch, *one, generator=generator, dtype=torch.float64) * 2 for one in shapes]
     handed = {
         "target": torch.randint(0, classes, (batch,), generator=generator),
         "index": torch.arange(batch),
@@ -62,6 +74,8 @@ def check_loss(
 
     def run(tensors: list[Tensor], rows: slice | Tensor = slice(None)) -> Tensor:
         picked = {name: value if value.dim() == 0 else value[rows] for name, value in keywords.items()}
+        if module is not None:
+            module.to(torch.promote_types(tensors[0].dtype, torch.float32))
         return loss(*[tensor[rows] for tensor in tensors], **picked, **settings)
 
     leaves = [value.clone().requires_grad_() for value in inputs]
@@ -89,7 +103,10 @@ def check_loss(
             _require(abs(float(match)) < 1e-12, f"{title}: {float(match)} at a perfect match, not 0")
         with torch.autocast("cpu", dtype=torch.bfloat16):
             cast = run([value.float() for value in inputs])
-        _require(torch.equal(cast, single), f"{title}: autocast lowers its precision; avoid products of matrices")
+        if has_layers:
+            _require(cast.dtype == torch.float32, f"{title}: gives {cast.dtype} under autocast")
+        else:
+            _require(torch.equal(cast, single), f"{title}: autocast lowers its precision; avoid products of matrices")
     for dtype in (torch.float16, torch.bfloat16):
         low = [value.to(dtype) for value in inputs]
         half = run(low)
@@ -98,16 +115,26 @@ def check_loss(
         _require(torch.allclose(half, exact, rtol=1e-5), f"{title}: computes in {dtype}")
 
     _check_finite(title, run, [value[:1].float() for value in inputs], "N = 1", slice(0, 1))
-    extreme = [torch.where(torch.rand(batch, classes, generator=generator) < 0.5, -1e4, 1e4) for _ in names]
+    extreme = [torch.where(torch.rand(batch, *one, generator=generator) < 0.5, -1e4, 1e4) for one in shapes]
     _check_finite(title, run, extreme, "logits of +-1e4")
     _check_finite(title, run, [1e4 * value.float() for value in inputs], "logits of many 1e4")
     if others:
+        axis, what = (
+            (1, f"{classes} and {classes - 1} classes") if shape is None else (0, f"{batch} and {batch - 1} samples")
+        )
+        if module is not None:
+            module.double()
         try:
-            loss(inputs[0], *[value[:, :-1] for value in inputs[1:]], **keywords, **settings)
+            loss(
+                inputs[0],
+                *[value.narrow(axis, 0, value.shape[axis] - 1) for value in inputs[1:]],
+                **keywords,
+                **settings,
+            )
         except InputError:
             pass
         else:
-            raise AssertionError(f"{title}: accepts {classes} and {classes - 1} classes together; raise InputError")
+            raise AssertionError(f"{title}: accepts {what} together; raise InputError")
 
 
 def _check_finite(
