@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,16 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.multiprocessing as mp
 
 import limbeck.distill.cache as cache_module
 import limbeck.distill.filling as filling
-from limbeck.data import Augment, Loader, PictureStream
-from limbeck.data.picture_set import PictureSet
-from limbeck.data.raw import RawSplit
+from limbeck.data import PictureStream
 from limbeck.distill import (
     Cached,
     Ema,
-    Frozen,
     Learner,
     TeacherCache,
     Term,
@@ -37,38 +36,16 @@ from limbeck.losses import kd
 from limbeck.types import Batch
 
 sys.path.insert(0, str(Path(__file__).parent))
+from cache_parts import MIXED, PLAIN, filled, loader, picture_set, said
 from graph_parts import make_batch, make_net, now
+from two_ranks_cache import run_rank
 
-PLAIN = Augment(crop="shift", padding=0.25, flip=True)
-MIXED = Augment(crop="shift", rand_augment=(1, 5), erase=0.3, mixup=0.3, cutmix=1.0)
 MANY = 1003
 
 
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
-
-
-def picture_set(count=40, *, labels=None, split="train", seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3)).astype(np.uint8)
-    labels = np.arange(count) % 5 if labels is None else np.asarray(labels)
-    names = tuple(f"class{place}" for place in range(5))
-    return PictureSet("toy", split, names, labels, (8, 8), "crop", RawSplit(pixels), np.arange(count), pixels)
-
-
-def loader(pictures=None, *, augment=PLAIN, seed=3, views=2, batch_size=8, **options):
-    return Loader(pictures or picture_set(), batch_size=batch_size, augment=augment, seed=seed, views=views, **options)
-
-
-def filled(home, teacher, batches, views=2, **options):
-    cache = TeacherCache(home, teacher, batches, data="digest", **options)
-    fill_cache(cache, teacher, batches, views)
-    return cache
-
-
-def said(teacher, batch):
-    """What a frozen teacher says in a training."""
-    return Frozen(teacher)(batch.to("cpu", channels_last=True), {}).out
 
 
 # what is kept
@@ -340,7 +317,8 @@ KILLED = """
 import os, sys
 sys.path.insert(0, {tests!r})
 import limbeck.distill.filling as filling
-from test_teacher_cache import MIXED, TeacherCache, fill_cache, loader, make_net
+from cache_parts import MIXED, TeacherCache, fill_cache, loader
+from graph_parts import make_net
 import torch
 torch.set_num_threads(1)
 filling.FILL_BATCH, filling.SETTLE_SECONDS = 8, 0.0
@@ -367,6 +345,25 @@ def test_kills_leave_nothing_torn(tmp_path, small_pieces):
     whole = filled(tmp_path / "whole", teacher, batches)
     for view in range(2):
         assert cache.path(view).read_bytes() == whole.path(view).read_bytes()
+
+
+def test_two_processes_fill_different_views_and_read_all(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.start_processes(run_rank, args=(port, str(tmp_path)), nprocs=2, start_method="spawn")
+    ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1)]
+    teacher, batches = make_net(1), loader(augment=MIXED, views=3)
+    alone = filled(tmp_path / "alone", teacher, batches, views=3)
+    together = TeacherCache(tmp_path / "home", teacher, batches, data="digest")
+    for view in range(3):
+        assert together.path(view).read_bytes() == alone.path(view).read_bytes()
+    assert [rank["passes"] for rank in ranks] == [2 + 1, 1 + 1]  # one more for the graph's probe
+    assert torch.equal(ranks[0]["gradient"], ranks[1]["gradient"])
+    for rank in ranks:
+        assert len(rank["read"]) > 50
+        for (view, index), row in rank["read"].items():
+            assert torch.equal(row, alone.read(view, np.array([index]))[0])
 
 
 def test_another_run_that_fills_it_is_waited_for(tmp_path, small_pieces, capsys):
