@@ -29,7 +29,7 @@ class Ctkd(nn.Module):
         InputError: a range that is empty or reaches 0, or a ramp outside [0, 1].
 
     **Source:** Li, Li, Yang, Zhao, Song, Luo, Li, Yang, "Curriculum Temperature for Knowledge Distillation", AAAI 2023,
-        arXiv 2211.16231, section 3 (the global version).
+        arXiv 2211.16231: the global version, one temperature for all samples.
     **Differs:** the factor rises with every step; the authors' once an epoch.
 
     Example:

@@ -40,7 +40,7 @@ def tf_kd(
         InputError: labels out of range, a temperature that is not positive, or a `correct` out of range.
 
     **Source:** Yuan, Tay, Li, Wang, Feng, "Revisiting Knowledge Distillation via Label Smoothing Regularization", CVPR
-        2020, arXiv 1909.11723, equation 9, as released.
+        2020, arXiv 1909.11723, section 5 (the manually designed teacher), as released.
     **Differs:** the mean is over the batch; the authors' is over the classes as well, with a multiplier against that.
 
     Example:

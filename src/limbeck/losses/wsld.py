@@ -33,7 +33,7 @@ def wsld(student: Tensor, teacher: Tensor, *, target: Tensor, temperature: float
         InputError: shapes that differ, labels out of range, or a temperature that is not positive.
 
     **Source:** Zhou, Song, Chen, Zhou, Wang, Yuan, Zhang, "Rethinking Soft Labels for Knowledge Distillation: A
-        Bias-Variance Tradeoff Perspective", ICLR 2021, arXiv 2102.00650, equations 12 and 13.
+        Bias-Variance Tradeoff Perspective", ICLR 2021, arXiv 2102.00650, as released.
 
     Example:
         >>> import torch

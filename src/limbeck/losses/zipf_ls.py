@@ -41,8 +41,8 @@ def zipf_ls(
     Raises:
         InputError: K < 3, shapes that differ, labels out of range, or a factor that has nothing to enlarge.
 
-    **Source:** Liang, Li, Zhang, Lin, Zhou, Yang, "Efficient One Pass Self-distillation with Zipf's Label Smoothing",
-        ECCV 2022, arXiv 2207.12980, equations 3 and 4; ranks as released.
+    **Source:** Liang, Li, Bing, Zhao, Tang, Lin, Fan, "Efficient One Pass Self-distillation with Zipf's Label
+        Smoothing", ECCV 2022, arXiv 2207.12980, as released.
 
     Example:
         >>> import torch
