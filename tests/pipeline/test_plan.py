@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_run import small_recipe
 
 from limbeck.errors import InputError
-from limbeck.pipeline.plan import Pace, estimate_run, plan_run
+from limbeck.pipeline.plan import Pace, estimate_run, plan_run, time_parts
 
 KINDS = ("teacher", "student", "distill")
 PACE = Pace(
@@ -46,6 +47,27 @@ def test_epochs_scale_trainings_and_trials_scale_the_search() -> None:
     assert more["train/plain"]["minutes"] == pytest.approx(10 / 60, abs=1e-3)
     assert more["distill/student"]["minutes"] == pytest.approx(15 / 60, abs=1e-3)
     assert more["search"]["minutes"] == pytest.approx(3 * one["search"]["minutes"], abs=1e-2)
+
+
+def test_a_cache_spares_the_teachers_passes_but_for_its_views() -> None:
+    """Ten epochs of 3 s, 2 s of each the teacher's: with three views it is asked three times."""
+    pace = replace(PACE, teaching={"distill": 2.0}, cache_bytes=1000)
+    without, cached = (
+        estimate_run(small_recipe(train__epochs=10, teacher__cache=cache, teacher__cache_views=3), pace)
+        for cache in (False, True)
+    )
+    assert rows(without)["distill/student"]["minutes"] == pytest.approx(30 / 60, abs=1e-3)
+    assert rows(cached)["distill/student"]["minutes"] == pytest.approx((30 - 7 * 2) / 60, abs=1e-3)
+    assert rows(cached)["distill/student"]["steps"] == rows(without)["distill/student"]["steps"] == 100
+    few = estimate_run(small_recipe(train__epochs=2, teacher__cache=True, teacher__cache_views=3), pace)
+    assert rows(few)["distill/student"]["minutes"] == pytest.approx(6 / 60, abs=1e-3)
+    assert cached["disk_bytes"] - estimate_run(small_recipe(), PACE)["disk_bytes"] == 1000
+
+
+def test_real_passes_of_a_teacher_are_timed(tmp_path: Path) -> None:
+    pace = time_parts(small_recipe(search=None, train__epochs=3, teacher__cache=True, teacher__cache_views=2))
+    assert 0 < pace.teaching["distill"] < pace.epoch["distill"] * 5
+    assert pace.cache_bytes == 2 * 200 * 10 * 2  # views, pictures, classes, bytes
 
 
 def test_stages_that_the_recipe_leaves_out_cost_nothing() -> None:

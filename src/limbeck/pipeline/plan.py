@@ -6,8 +6,8 @@ import itertools
 import math
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from limbeck.pipeline.context import Context, evaluation_loader
 from limbeck.pipeline.distill import Lesson, build_graph, lessons_of, needs_trained_teacher, role_of_teacher
 from limbeck.pipeline.folder import RunFolder
 from limbeck.pipeline.resolve import resolve
+from limbeck.pipeline.teacher_cache import check_cache
 from limbeck.recipe import Recipe, Train
 from limbeck.train import Supervised, World, choose_device, predict_logits
 from limbeck.train.runtime import use_threads
@@ -47,6 +48,8 @@ class Pace:
         pictures: training pictures.
         latency_ms: of the untrained student on the budget's target; 0 without a search.
         params: of the networks that are trained, by training.
+        teaching: seconds in which the ready teachers see all pictures once, by training; only of those that a cache spares.
+        cache_bytes: of all caches.
     """
 
     steps: dict[str, int]
@@ -55,6 +58,8 @@ class Pace:
     pictures: int
     latency_ms: float
     params: dict[str, int]
+    teaching: dict[str, float] = field(default_factory=dict)
+    cache_bytes: int = 0
 
 
 def plan_run(recipe: Recipe, *, folder: Path | None = None) -> dict[str, Any]:
@@ -89,16 +94,21 @@ def time_parts(recipe: Recipe, *, folder: Path | None = None) -> Pace:
         alone = {"student": recipe.train}
         if needs_trained_teacher(recipe):
             alone |= {name: one.train for name, one in recipe.teachers.items() if one.weights is None}
-        timed = {}
+        timed, teaching, cache_bytes = {}, {}, 0
         for name, train in alone.items():
             objective = Supervised(networks[name], context.task.criterion)
             timed[name] = _time_training(context, objective, networks[name], train)
         for lesson in lessons_of(recipe):
             if lesson.assistant is None or lesson.assistant.weights is None:
-                graph = build_graph(context, lesson, networks[lesson.name], [networks[one] for one in lesson.others])
+                others = [networks[one] for one in lesson.others]
+                graph = build_graph(context, lesson, networks[lesson.name], others)
                 timed[_timed_as(lesson)] = _time_training(
                     context, graph, networks[lesson.name], lesson.train, unlabelled=True
                 )
+                kept = check_cache(context, graph, lesson.train, seed=lesson.seed)
+                if kept:
+                    cache_bytes += kept
+                    teaching[_timed_as(lesson)] = _time_teaching(context, others, choose_device(lesson.train.device))
         latency = 0.0
         if recipe.search is not None:
             (probe,) = time_networks(context, [networks["student"]], Path(scratch) / "probe")
@@ -110,6 +120,8 @@ def time_parts(recipe: Recipe, *, folder: Path | None = None) -> Pace:
             pictures=len(context.splits.train),
             latency_ms=latency,
             params={name: network.params() for name, network in networks.items()},
+            teaching=teaching,
+            cache_bytes=cache_bytes,
         )
 
 
@@ -136,8 +148,12 @@ def estimate_run(recipe: Recipe, pace: Pace) -> dict[str, Any]:
     if recipe.distill is None or recipe.baselines.plain:
         add_training("train/student" if recipe.distill is None else "train/plain", "student", recipe.train.epochs)
     for lesson in lessons_of(recipe):
-        if _timed_as(lesson) in pace.epoch:
-            add_training(f"distill/{lesson.name}", _timed_as(lesson), lesson.train.epochs)
+        kind, epochs = _timed_as(lesson), lesson.train.epochs
+        if kind in pace.teaching and recipe.teacher is not None and recipe.teacher.cache:
+            spared = max(0, epochs - recipe.teacher.cache_views) * pace.teaching[kind]
+            add(f"distill/{lesson.name}", epochs * pace.epoch[kind] - spared, steps=epochs * pace.steps[kind])
+        elif kind in pace.epoch:
+            add_training(f"distill/{lesson.name}", kind, epochs)
     if recipe.baselines.off_the_shelf is not None:
         add_training("train/off_the_shelf", "student", recipe.train.epochs)
     models = sum(row["stage"].startswith(("train/", "distill/")) for row in rows)
@@ -148,7 +164,7 @@ def estimate_run(recipe: Recipe, pace: Pace) -> dict[str, Any]:
         "run": recipe.name,
         "stages": rows,
         "minutes": round(sum(row["minutes"] for row in rows), 3),
-        "disk_bytes": 4 * (KEPT_COPIES * kept + TRAINING_COPIES * max(pace.params.values())),
+        "disk_bytes": 4 * (KEPT_COPIES * kept + TRAINING_COPIES * max(pace.params.values())) + pace.cache_bytes,
     }
 
 
@@ -197,6 +213,15 @@ def _time_evaluation(context: Context, network: Any, device: torch.device) -> fl
     started = time.perf_counter()
     predict_logits(network, [batch], device=str(device))
     return math.ceil(len(pictures) / len(batch)) * (time.perf_counter() - started)
+
+
+def _time_teaching(context: Context, teachers: Sequence[Any], device: torch.device) -> float:
+    """Seconds in which teachers see all pictures once, from one batch."""
+    batch = next(iter(evaluation_loader(context.splits.train).epoch(0)))
+    started = time.perf_counter()
+    for teacher in teachers:
+        predict_logits(teacher, [batch], device=str(device))
+    return math.ceil(len(context.splits.train) / len(batch)) * (time.perf_counter() - started)
 
 
 def _endless(loader: Any) -> Iterator[Batch]:
