@@ -210,17 +210,30 @@ def heading(title: str, where: str) -> str:
     return f"\n## {title}\n\nWhere: {where} Or `package.module:name`: see [extending](extending.md).\n"
 
 
+UNDER_ANOTHER_NAME = {  # methods whose options are those of a loss that they are not named after
+    "label_smoothing": "cross_entropy",
+    "nkd_ema": "nkd",
+    "nkd_memory": "nkd",
+    "tf_kd_self": "kd",
+}
+
+
 def method_texts(name: str, losses: Mapping[str, Any]) -> dict[str, str]:
     """What a method's options mean: those of the loss that it is named after, and the weights of its terms."""
-    own = argument_texts(losses[name]) if name in losses else {}
+    loss = UNDER_ANOTHER_NAME.get(name, name)
+    own = argument_texts(losses[loss]) if loss in losses else {}
     return {
         **own,
         "preset": "the paper's values for a kind of data, as above.",
         "ce": "weight of the supervised loss.",
-        name: f"weight of the loss `{name}`.",
+        loss: f"weight of the loss `{loss}`.",
         "warmup": "share of training over which the weight of the loss rises from 0.",
         "peer_dml": "weight of the loss `dml` of the peer.",
         "exit_stage": "where the exit sits; none = the last but one stage.",
+        "deep_stage": "a stage whose exit, trained along, votes at its positions, too; none = the last map alone.",
+        "deep_ce": "weight of the supervised loss of that exit.",
+        "decay": "share of the average of the weights that stays per step.",
+        "momentum": "share of what was said before that stays when a picture is seen again.",
     }
 
 

@@ -29,11 +29,12 @@ class Graph:
 
 
 def preset_values(method: str, preset: str, **given: float | None) -> dict[str, float]:
-    """The preset's values, those that were given in their place."""
+    """The preset's values, those that were given in their place. What neither names is left out, to the loss's default."""
     if preset not in PRESETS[method]:
         raise unknown_name("preset", preset, PRESETS[method], where=f"method '{method}'")
     values = PRESETS[method][preset]
-    return {name: values[name] if value is None else value for name, value in given.items()}
+    given = {name: values.get(name) if value is None else value for name, value in given.items()}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def teacher_names(count: int) -> list[str]:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from limbeck.distill.graph import Graph, teacher_names, with_teachers
 from limbeck.distill.objective import Distillation
-from limbeck.distill.offline import dist, dkd, kd, lskd, nkd
+from limbeck.distill.offline import ctkd, dist, dkd, kd, lskd, nkd, tf_kd_self, wsld, wttm
 from limbeck.distill.online import bdkd, dml, kdcl
 from limbeck.distill.presets import PRESETS
-from limbeck.distill.self_taught import ps_kd, uskd
+from limbeck.distill.self_taught import label_smoothing, nkd_ema, nkd_memory, ps_kd, tf_kd, uskd, zipf_ls
 from limbeck.distill.sources import Frozen, Learner
 from limbeck.distill.term import TASK, Term, check_term
 from limbeck.errors import InputError, unknown_name
@@ -44,15 +44,24 @@ along.
 
 METHODS: dict[str, Callable[..., Graph | Distillation]] = {
     "bdkd": bdkd,
+    "ctkd": ctkd,
     "dist": dist,
     "dkd": dkd,
     "dml": dml,
     "kd": kd,
     "kdcl": kdcl,
+    "label_smoothing": label_smoothing,
     "lskd": lskd,
     "nkd": nkd,
+    "nkd_ema": nkd_ema,
+    "nkd_memory": nkd_memory,
     "ps_kd": ps_kd,
+    "tf_kd": tf_kd,
+    "tf_kd_self": tf_kd_self,
     "uskd": uskd,
+    "wsld": wsld,
+    "wttm": wttm,
+    "zipf_ls": zipf_ls,
 }
 """Name -> method; its keyword-only parameters are the option schema (`method_options`)."""
 

@@ -8,7 +8,7 @@ from limbeck.distill.graph import Graph, preset_values
 from limbeck.distill.sources import Frozen, Learner
 from limbeck.distill.term import TASK, Term
 
-__all__ = ["dist", "dkd", "kd", "lskd", "nkd"]
+__all__ = ["ctkd", "dist", "dkd", "kd", "lskd", "nkd", "tf_kd_self", "wsld", "wttm"]
 
 
 def kd(
@@ -74,10 +74,11 @@ def dkd(
     alpha: float | None = None,
     beta: float | None = None,
     warmup: float | None = None,
+    standardise: bool | None = None,
 ) -> Graph:
     """Decoupled distillation from a ready teacher, whose weight rises from 0 over the share `warmup` of the training."""
-    values = preset_values("dkd", preset, ce=ce, temperature=temperature, alpha=alpha, beta=beta, warmup=warmup)
-    options = {name: values[name] for name in ("temperature", "alpha", "beta")}
+    of_loss = {"temperature": temperature, "alpha": alpha, "beta": beta, "standardise": standardise}
+    values, options = preset_values("dkd", preset, ce=ce, warmup=warmup), preset_values("dkd", preset, **of_loss)
     terms = [Term(TASK, weight=values["ce"]), Term("dkd", warmup=values["warmup"], options=options)]
     return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
 
@@ -97,4 +98,71 @@ def dist(
     values = preset_values("dist", preset, ce=ce, dist=dist, temperature=temperature, beta=beta, gamma=gamma)
     options = {name: values[name] for name in ("temperature", "beta", "gamma")}
     terms = [Term(TASK, weight=values["ce"]), Term("dist", weight=values["dist"], options=options)]
+    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
+
+
+def wsld(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "cifar100",
+    ce: float | None = None,
+    wsld: float | None = None,
+    temperature: float | None = None,
+) -> Graph:
+    """Distillation from a ready teacher that counts more where the teacher errs less than the student."""
+    values = preset_values("wsld", preset, ce=ce, wsld=wsld, temperature=temperature)
+    options = {"temperature": values["temperature"]}
+    terms = [Term(TASK, weight=values["ce"]), Term("wsld", weight=values["wsld"], options=options)]
+    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
+
+
+def wttm(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "cifar100",
+    ce: float | None = None,
+    wttm: float | None = None,
+    gamma: float | None = None,
+    weighted: bool | None = None,
+) -> Graph:
+    """Distillation from a ready teacher with a temperature on its side only, more where it is less sure."""
+    values = preset_values("wttm", preset, ce=ce, wttm=wttm)
+    options = preset_values("wttm", preset, gamma=gamma, weighted=weighted)
+    terms = [Term(TASK, weight=values["ce"]), Term("wttm", weight=values["wttm"], options=options)]
+    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
+
+
+def ctkd(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "cifar100",
+    ce: float | None = None,
+    ctkd: float | None = None,
+    lowest: float | None = None,
+    span: float | None = None,
+    ramp: float | None = None,
+) -> Graph:
+    """Hinton's distillation from a ready teacher at a temperature that is trained to make it harder."""
+    values = preset_values("ctkd", preset, ce=ce, ctkd=ctkd)
+    options = preset_values("ctkd", preset, lowest=lowest, span=span, ramp=ramp)
+    terms = [Term(TASK, weight=values["ce"]), Term("ctkd", weight=values["ctkd"], options=options)]
+    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
+
+
+def tf_kd_self(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "cifar100_resnet18",
+    ce: float | None = None,
+    kd: float | None = None,
+    temperature: float | None = None,
+) -> Graph:
+    """Self-training: `kd` from a ready teacher that is the same network as the student, trained before."""
+    values = preset_values("tf_kd_self", preset, ce=ce, kd=kd, temperature=temperature)
+    options = {"temperature": values["temperature"]}
+    terms = [Term(TASK, weight=values["ce"]), Term("kd", weight=values["kd"], options=options)]
     return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)

@@ -5,6 +5,9 @@ from __future__ import annotations
 __all__ = ["PRESETS"]
 
 PRESETS: dict[str, dict[str, dict[str, float]]] = {
+    "ctkd": {
+        "cifar100": {"ce": 0.1, "ctkd": 0.9, "lowest": 1.0, "span": 20.0, "ramp": 10 / 240},
+    },
     "dist": {
         "cifar100": {"ce": 1.0, "dist": 2.0, "temperature": 4.0, "beta": 1.0, "gamma": 1.0},
         "imagenet": {"ce": 1.0, "dist": 2.0, "temperature": 1.0, "beta": 1.0, "gamma": 1.0},
@@ -15,6 +18,38 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
         "cifar100_resnet": {"ce": 1.0, "temperature": 4.0, "alpha": 1.0, "beta": 2.0, "warmup": 20 / 240},
         "imagenet": {"ce": 1.0, "temperature": 1.0, "alpha": 1.0, "beta": 0.5, "warmup": 1 / 100},
         "imagenet_mobilenet": {"ce": 1.0, "temperature": 1.0, "alpha": 1.0, "beta": 2.0, "warmup": 1 / 100},
+        "cifar100_lskd": {
+            "ce": 1.0,
+            "temperature": 2.0,
+            "alpha": 9.0,
+            "beta": 72.0,
+            "warmup": 20 / 240,
+            "standardise": True,
+        },
+        "cifar100_vgg_lskd": {
+            "ce": 1.0,
+            "temperature": 2.0,
+            "alpha": 15.0,
+            "beta": 30.0,
+            "warmup": 20 / 240,
+            "standardise": True,
+        },
+        "cifar100_wide_lskd": {
+            "ce": 1.0,
+            "temperature": 2.0,
+            "alpha": 12.0,
+            "beta": 24.0,
+            "warmup": 20 / 240,
+            "standardise": True,
+        },
+        "cifar100_resnet56_lskd": {
+            "ce": 1.0,
+            "temperature": 3.0,
+            "alpha": 18.0,
+            "beta": 36.0,
+            "warmup": 20 / 240,
+            "standardise": True,
+        },
     },
     "kd": {
         "cifar100": {"ce": 0.1, "kd": 0.9, "temperature": 4.0},
@@ -25,6 +60,9 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
     },
     "lskd": {
         "cifar100": {"ce": 0.1, "lskd": 9.0, "temperature": 2.0},
+        "cifar100_wide": {"ce": 0.1, "lskd": 9.0, "temperature": 3.0},
+        "cifar100_resnet110_resnet20": {"ce": 0.1, "lskd": 12.0, "temperature": 4.0},
+        "cifar100_resnet50_mobilenet_v2": {"ce": 0.1, "lskd": 1.0, "temperature": 3.0},
         "imagenet": {"ce": 1.0, "lskd": 9.0, "temperature": 2.0},
     },
     "nkd": {
@@ -35,9 +73,35 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
     "ps_kd": {
         "cifar100": {"alpha": 0.8},
     },
+    "tf_kd": {
+        "cifar100_resnet18": {"ce": 0.9, "tf_kd": 0.1 * 100 / 100, "temperature": 20.0},
+        "cifar100_googlenet": {"ce": 0.9, "tf_kd": 0.1 * 50 / 100, "temperature": 40.0},
+        "cifar100_mobilenet_v2": {"ce": 0.05, "tf_kd": 0.95 / 100, "temperature": 40.0},
+        "cifar100_shufflenet_v2": {"ce": 0.05, "tf_kd": 0.95 / 100, "temperature": 10.0},
+    },
+    "tf_kd_self": {
+        "cifar100_resnet18": {"ce": 0.05, "kd": 0.95 * 50 / 100, "temperature": 6.0},
+        "cifar100_densenet121": {"ce": 0.1, "kd": 0.9 * 50 / 100, "temperature": 20.0},
+        "cifar100_googlenet": {"ce": 0.6, "kd": 0.4 * 50 / 100, "temperature": 20.0},
+        "cifar100_mobilenet": {"ce": 0.05, "kd": 0.95 / 100, "temperature": 20.0},
+        "cifar100_resnext29": {"ce": 0.1, "kd": 0.9 * 100 / 100, "temperature": 20.0},
+    },
     "uskd": {
         "imagenet": {"ce": 1.0, "alpha": 1.0, "beta": 0.1, "mu": 0.005},
         "cifar100": {"ce": 1.0, "alpha": 0.1, "beta": 0.1, "mu": 0.1},
+    },
+    "wsld": {
+        "cifar100": {"ce": 1.0, "wsld": 2.25, "temperature": 4.0},
+        "imagenet": {"ce": 1.0, "wsld": 2.5, "temperature": 2.0},
+    },
+    "wttm": {
+        "cifar100": {"ce": 1.0, "wttm": 4.0, "gamma": 0.2},
+        "cifar100_ttm": {"ce": 1.0, "wttm": 45.0, "gamma": 0.1, "weighted": False},
+    },
+    "zipf_ls": {
+        "cifar100": {"ce": 1.0, "zipf_ls": 0.1, "upsample": 2},
+        "tiny_imagenet": {"ce": 1.0, "zipf_ls": 1.0, "upsample": 2},
+        "imagenet": {"ce": 1.0, "zipf_ls": 0.1, "upsample": 1},
     },
 }
 """Method -> data set -> the values that the authors' configurations hold for it (mdistiller's for `kd`, those of a
@@ -46,4 +110,12 @@ common re-implementation for `kdcl`).
 Of `dkd`, mdistiller names one beta per pair of networks: 8 for resnet32x4 as the teacher, and for resnet50 or WRN-40-2
 with a student of another family; 6 (`cifar100_wide`) for VGG13, and WRN-40-2 within its family; 2 (`cifar100_resnet`)
 for resnet56 and resnet110. Its warm-up of 20 epochs of 240, 1 of 100 on ImageNet, is a share of the training here.
+
+The presets of `lskd`, and those of `dkd` that end in it, are of the logs of logit standardisation. `lskd`: `cifar100`, but
+for VGG13, resnet32x4 with a WRN, and WRN-40-2 with MobileNetV2 (`cifar100_wide`), and the pairs named. `dkd`: resnet32x4
+(`cifar100_lskd`), VGG13 and resnet110 with resnet32 (`cifar100_vgg_lskd`), WRN-40-2 within its family, resnet56.
+
+`tf_kd` and `tf_kd_self` are named by the student. Their authors take the mean over the 100 classes, too, times a
+multiplier of 1, 50 or 100: the weights here hold both. `cifar100` of `wttm` is what its authors give beside CRD, for
+VGG13 to VGG8; `cifar100_ttm`, for the same pair, is TTM alone. `zipf_ls` ranks by enlarged maps where they are small.
 """
