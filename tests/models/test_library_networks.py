@@ -4,124 +4,16 @@ import sys
 import urllib.error
 
 import pytest
-import timm
 import torch
 import torchvision
+from drawn_weights import draw
 from torch import nn
 
 from limbeck.errors import InputError
-from limbeck.models import create_model, fill_library, list_models, load_network, save_network, tap
+from limbeck.models import create_model, list_models, load_network, save_network, tap
 from limbeck.models.library import ModuleNetwork, TimmNetwork
 
 torch.set_num_threads(1)
-
-
-def draw(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Random weights and norm statistics that keep the scale of features, as trained ones would."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in [*module.named_parameters(), *module.named_buffers()]:
-            if value.dim() > 1:
-                value.copy_(torch.randn(value.shape, generator=generator) * (2 / value[0].numel()) ** 0.5)
-            elif name.endswith("running_var"):
-                value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
-            elif value.is_floating_point():
-                value.copy_(torch.randn(value.shape, generator=generator) * 0.2 + name.endswith("weight"))
-    return module.eval()
-
-
-def library_network(name: str, num_classes: int = 7) -> nn.Module:
-    provider, _, name = name.partition(":")
-    if provider == "timm":
-        return draw(timm.create_model(name, num_classes=num_classes))
-    return draw(torchvision.models.get_model(name, num_classes=num_classes))
-
-
-PAIRS = [
-    ("mobilenet_v1", "timm:mobilenetv1_100"),
-    ("mobilenet_v1_125", "timm:mobilenetv1_125"),
-    ("mobilenet_v2", "timm:mobilenetv2_100"),
-    ("mobilenet_v2_035", "timm:mobilenetv2_035"),
-    ("mobilenetv2_140", "timm:mobilenetv2_140"),
-    ("mobilenet_v2", "torchvision:mobilenet_v2"),
-    ("mobilenet_v3_large", "timm:mobilenetv3_large_100"),
-    ("mobilenet_v3_large_075", "timm:tf_mobilenetv3_large_075"),
-    ("mobilenet_v3_large", "torchvision:mobilenet_v3_large"),
-    ("mobilenet_v3_small", "timm:tf_mobilenetv3_small_100"),
-    ("mobilenetv3_small_050", "timm:mobilenetv3_small_050"),
-    ("mobilenet_v3_small", "torchvision:mobilenet_v3_small"),
-]
-
-
-@pytest.mark.parametrize(("ours", "theirs"), PAIRS, ids=[f"{ours}<-{theirs}" for ours, theirs in PAIRS])
-def test_a_librarys_weights_give_its_outputs_and_go_back_bit_for_bit(ours, theirs):
-    module = library_network(theirs)
-    network = create_model(ours, num_classes=7, pretrained=module, input_size=(75, 64), small_images=False).eval()
-    assert network.filled.not_filled == ()
-    assert network.filled.filled == network.params()
-    pictures = torch.rand(2, 3, 75, 64)
-    with torch.no_grad():
-        expected = module(network.prepare(pictures))
-        found = network(pictures)
-    assert expected.std() > 0.01
-    assert (found - expected).abs().max() <= 2e-6 * expected.abs().max()
-    provider, _, name = theirs.partition(":")
-    blank = (
-        timm.create_model(name, num_classes=7)
-        if provider == "timm"
-        else torchvision.models.get_model(name, num_classes=7)
-    )
-    fill_library(blank, network)
-    state = module.state_dict()
-    assert all(torch.equal(state[key], value) for key, value in blank.state_dict().items())
-
-
-def test_conventions_and_normalisation_belong_to_the_weights():
-    plain = create_model("mobilenet_v3_large", pretrained=timm.create_model("mobilenetv3_large_100"))
-    converted = create_model("mobilenet_v3_large", pretrained=timm.create_model("tf_mobilenetv3_large_100"))
-    assert (plain.table.bn_eps, plain.table.padding) == (1e-5, "symmetric")
-    assert (converted.table.bn_eps, converted.table.padding) == (1e-3, "same")
-    assert plain.normalisation == {
-        "mean": [0.485, 0.456, 0.406],
-        "std": [0.229, 0.224, 0.225],
-        "interpolation": "bicubic",
-    }
-    assert converted.normalisation == {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"}
-    assert plain.input_size == (224, 224)
-
-
-def test_with_the_wrong_eps_outputs_differ_so_adopting_it_matters():
-    module = library_network("torchvision:mobilenet_v3_small")
-    network = create_model(
-        "mobilenet_v3_small", num_classes=7, pretrained=module, input_size=64, small_images=False
-    ).eval()
-    pictures = torch.rand(1, 3, 64, 64)
-    right = network(pictures)
-    for part in network.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.eps = 1e-5
-    assert (network(pictures) - right).abs().max() > 1e-4 * right.abs().max()
-
-
-def test_small_images_keep_the_weights_and_take_over_the_skips():
-    module = library_network("timm:mobilenetv3_small_100")
-    network = create_model("mobilenet_v3_small", num_classes=7, pretrained=module, input_size=32)
-    assert network.table.stem.stride == network.table.rows[0].stride == 1
-    assert network.filled.not_filled == ()
-    assert [row.skip for row in network.table.rows[:3]] == ["none", "identity", "identity"]
-
-
-def test_a_classifier_of_other_classes_stays_fresh_and_is_reported():
-    network = create_model("mobilenet_v2_035", num_classes=5, pretrained=library_network("timm:mobilenetv2_035"))
-    assert network.filled.not_filled == ("classifier.weight", "classifier.bias")
-    assert network.filled.total - network.filled.filled == 1280 * 5 + 5
-    assert "fresh: classifier.weight, classifier.bias" in network.filled.describe()
-
-
-@pytest.mark.parametrize("pretrained", ["timm:resnet18", "timm:mobilenetv2_100"])
-def test_weights_of_another_architecture_are_refused(pretrained):
-    with pytest.raises(InputError, match="is not the architecture of 'mobilenet_v3_small'"):
-        create_model("mobilenet_v3_small", pretrained=library_network(pretrained))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from limbeck.models.costs import BlockPlan
 from limbeck.models.table import Table
 
-__all__ = ["ConvNorm", "Inverted", "SamePadConv2d", "Separable", "SqueezeExcite", "build_block", "initialise"]
+__all__ = [
+    "ConvNorm",
+    "Fused",
+    "Inverted",
+    "SamePadConv2d",
+    "Separable",
+    "SqueezeExcite",
+    "build_block",
+    "initialise",
+]
 
 # Never in place: a tapped or observed feature map must not change after it was handed out.
 ACTIVATION_MODULES: dict[str, Any] = {
@@ -74,10 +83,11 @@ class SqueezeExcite(nn.Module):
     **Source:** Hu et al. 2018, arXiv 1709.01507; gate and place as in MobileNetV3 (after the depthwise activation).
     """
 
-    def __init__(self, channels: int, squeezed: int, conventions: Table) -> None:
+    def __init__(self, plan: BlockPlan, conventions: Table) -> None:
         super().__init__()
+        channels, squeezed, act = plan.hidden_channels, plan.squeeze_channels, conventions.se_activation
         self.reduce = nn.Conv2d(channels, squeezed, 1)
-        self.activation = ACTIVATION_MODULES[conventions.se_activation]()
+        self.activation = ACTIVATION_MODULES[plan.activation if act == "block" else act]()
         self.expand = nn.Conv2d(squeezed, channels, 1)
         self.gate = ACTIVATION_MODULES[conventions.se_gate]()
 
@@ -103,32 +113,74 @@ class Separable(nn.Module):
         return self.project(self.depthwise(inputs))
 
 
+def build_skip(plan: BlockPlan) -> nn.Module | None:
+    """What a block adds to its output, made of its input; None = nothing."""
+    if plan.skip == "pool":
+        return nn.AvgPool2d(3, plan.stride, padding=1, count_include_pad=False)
+    return nn.Identity() if plan.skip == "identity" else None
+
+
 class Inverted(nn.Module):
     """Inverted residual: 1x1 expansion, depthwise, squeeze-excite, linear 1x1 projection, plus the input if it fits.
 
+    A further depthwise layer may come first, the middle one may be missing: the universal inverted bottleneck.
+
     **Source:** Sandler et al. 2018, arXiv 1801.04381, Table 1; squeeze-excite as in MnasNet (1807.11626) and
-    MobileNetV3.
+    MobileNetV3; the universal form of Qin et al. 2024, arXiv 2404.10518.
     """
 
     def __init__(self, plan: BlockPlan, conventions: Table) -> None:
         super().__init__()
-        inside, act = plan.hidden_channels, plan.activation
-        self.expand = ConvNorm(plan.in_channels, inside, 1, 1, act, conventions) if plan.expands else None
-        self.depthwise = ConvNorm(inside, inside, plan.kernel_size, plan.stride, act, conventions, groups=inside)
-        self.squeeze_excite = (
-            SqueezeExcite(inside, plan.squeeze_channels, conventions) if plan.squeeze_channels else None
+        outside, inside, act = plan.in_channels, plan.hidden_channels, plan.activation
+        kernel, start, stride = plan.kernel_size, plan.start_kernel_size, plan.stride
+        self.start = (
+            ConvNorm(outside, outside, start, 1 if kernel else stride, "identity", conventions, groups=outside)
+            if start
+            else None
         )
+        self.expand = ConvNorm(outside, inside, 1, 1, act, conventions) if plan.expands else None
+        self.depthwise = ConvNorm(inside, inside, kernel, stride, act, conventions, groups=inside) if kernel else None
+        self.squeeze_excite = SqueezeExcite(plan, conventions) if plan.squeeze_channels else None
         self.project = ConvNorm(inside, plan.out_channels, 1, 1, "identity", conventions)
-        self.adds_input = plan.adds_input
+        self.skip = build_skip(plan)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C', H', W']."""
-        x = self.expand(inputs) if self.expand is not None else inputs
-        x = self.depthwise(x)
-        if self.squeeze_excite is not None:
-            x = self.squeeze_excite(x)
-        x = self.project(x)
-        return x + inputs if self.adds_input else x
+        x = inputs
+        for layer in (self.start, self.expand, self.depthwise, self.squeeze_excite, self.project):
+            if layer is not None:
+                x = layer(x)
+        return x if self.skip is None else x + self.skip(inputs)
+
+
+class Fused(nn.Module):
+    """Fused inverted residual: k x k expansion, squeeze-excite, linear 1x1 projection, plus the input if it fits.
+
+    Without an expansion it is one k x k convolution with activation.
+
+    **Source:** Tan and Le 2021, arXiv 2104.00298 (EfficientNetV2); first layers of MobileNetV4 (2404.10518).
+    """
+
+    def __init__(self, plan: BlockPlan, conventions: Table) -> None:
+        super().__init__()
+        outside, inside, out, act = plan.in_channels, plan.hidden_channels, plan.out_channels, plan.activation
+        kernel, stride = plan.kernel_size, plan.stride
+        self.expand = ConvNorm(outside, inside, kernel, stride, act, conventions) if plan.expands else None
+        self.squeeze_excite = SqueezeExcite(plan, conventions) if plan.squeeze_channels else None
+        self.project = (
+            ConvNorm(inside, out, 1, 1, "identity", conventions)
+            if plan.expands
+            else ConvNorm(inside, out, kernel, stride, act, conventions)
+        )
+        self.skip = build_skip(plan)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C', H', W']."""
+        x = inputs
+        for layer in (self.expand, self.squeeze_excite, self.project):
+            if layer is not None:
+                x = layer(x)
+        return x if self.skip is None else x + self.skip(inputs)
 
 
 def build_block(plan: BlockPlan, conventions: Table) -> nn.Module:
@@ -137,7 +189,7 @@ def build_block(plan: BlockPlan, conventions: Table) -> nn.Module:
         return ConvNorm(
             plan.in_channels, plan.out_channels, plan.kernel_size, plan.stride, plan.activation, conventions
         )
-    return {"separable": Separable, "inverted": Inverted}[plan.block](plan, conventions)
+    return {"separable": Separable, "inverted": Inverted, "fused": Fused}[plan.block](plan, conventions)
 
 
 def initialise(module: nn.Module) -> None:
@@ -155,7 +207,7 @@ def initialise(module: nn.Module) -> None:
         elif isinstance(layer, nn.Linear):
             bound = 1 / math.sqrt(max(layer.in_features, layer.out_features))
             nn.init.uniform_(layer.weight, -bound, bound)
-        elif isinstance(layer, nn.BatchNorm2d):
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             nn.init.ones_(layer.weight)
-        if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d) and layer.bias is not None:
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d) and layer.bias is not None:
             nn.init.zeros_(layer.bias)

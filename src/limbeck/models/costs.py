@@ -33,11 +33,12 @@ class BlockPlan:
         hidden_channels: inside, after the expansion (equal to `in_channels` where there is none).
         squeeze_channels: of squeeze-excite; 0 = none.
         out_channels: leaving.
-        kernel_size: side of the kernel.
+        kernel_size: side of the kernel; 0 = no depthwise layer.
         stride: of this block.
         activation: its name.
         expands: whether there is an expansion layer.
-        adds_input: whether the input is added to the output.
+        skip: what is added to the output: `identity` (the input), `pool` (its averages), `none`.
+        start_kernel_size: side of the depthwise kernel before the expansion; 0 = none.
     """
 
     block: str
@@ -49,7 +50,8 @@ class BlockPlan:
     stride: int
     activation: str
     expands: bool
-    adds_input: bool
+    skip: str = "none"
+    start_kernel_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,42 +65,56 @@ class Cost:
     width: int
 
 
-def conv_params(in_channels: int, out_channels: int, kernel_size: int = 1, *, groups: int = 1) -> int:
-    """Weights of a convolution without bias and of the batch norm after it."""
-    return out_channels * (in_channels // groups) * kernel_size**2 + 2 * out_channels
+def block_layers(plan: BlockPlan, before: int, after: int) -> list[tuple[int, int, int, int]]:
+    """(inputs per output, outputs, kernel, positions) of each convolution with norm, at `before` and `after` pixels."""
+    entering, inside, out, kernel = plan.in_channels, plan.hidden_channels, plan.out_channels, plan.kernel_size
+    if plan.block == "conv" or (plan.block == "fused" and not plan.expands):
+        return [(entering, out, kernel, after)]
+    if plan.block == "fused":
+        return [(entering, inside, kernel, after), (inside, out, 1, after)]
+    layers = []
+    if plan.start_kernel_size:
+        before = before if kernel else after  # without a depthwise layer, the stride is here
+        layers.append((1, entering, plan.start_kernel_size, before))
+    if plan.expands:
+        layers.append((entering, inside, 1, before))
+    if kernel:
+        layers.append((1, inside, kernel, after))
+    return [*layers, (inside, out, 1, after)]
 
 
 def block_cost(plan: BlockPlan, height: int, width: int) -> Cost:
     """Count one block that is entered by a map of `height` x `width`; both paddings give the same sizes."""
-    inside, out, kernel = plan.hidden_channels, plan.out_channels, plan.kernel_size
     out_height, out_width = -(-height // plan.stride), -(-width // plan.stride)
-    before, after = height * width, out_height * out_width
-    if plan.block == "conv":
-        params = conv_params(plan.in_channels, out, kernel)
-        macs = (params - 2 * out) * after
-    else:
-        params = conv_params(inside, inside, kernel, groups=inside) + conv_params(inside, out)
-        macs = inside * (kernel**2 + out) * after
-        if plan.expands:
-            params += conv_params(plan.in_channels, inside)
-            macs += plan.in_channels * inside * before
-        if plan.squeeze_channels:
-            params += 2 * inside * plan.squeeze_channels + inside + plan.squeeze_channels
-            macs += 2 * inside * plan.squeeze_channels
-    return Cost(params, macs, out, out_height, out_width)
+    params = macs = 0
+    for inputs, outputs, kernel, positions in block_layers(plan, height * width, out_height * out_width):
+        weights = inputs * outputs * kernel**2
+        params, macs = params + weights + 2 * outputs, macs + weights * positions
+    if plan.squeeze_channels:
+        weights = 2 * plan.hidden_channels * plan.squeeze_channels
+        params, macs = params + weights + plan.hidden_channels + plan.squeeze_channels, macs + weights
+    return Cost(params, macs, plan.out_channels, out_height, out_width)
 
 
 def head_costs(
-    channels: int, conv: int | None, features: int | None, feature_bias: bool, num_classes: int, height: int, width: int
+    channels: int,
+    conv: int | None,
+    features: int | None,
+    feature_bias: bool,
+    feature_norm: bool,
+    num_classes: int,
+    height: int,
+    width: int,
 ) -> dict[str, Cost]:
     """Count the head that is entered by `channels` x `height` x `width`."""
     costs = {}
     if conv is not None:
-        costs["head.conv"] = Cost(conv_params(channels, conv), channels * conv * height * width, conv, height, width)
+        weights = channels * conv
+        costs["head.conv"] = Cost(weights + 2 * conv, weights * height * width, conv, height, width)
         channels = conv
     if features is not None:
-        costs["head.features"] = Cost(
-            channels * features + features * feature_bias, channels * features, features, 1, 1
-        )
+        weights = channels * features
+        costs["head.features"] = Cost(weights + features * (feature_bias + 2 * feature_norm), weights, features, 1, 1)
         channels = features
-    return costs | {"classifier": Cost(channels * num_classes + num_classes, channels * num_classes, num_classes, 1, 1)}
+    weights = channels * num_classes
+    return costs | {"classifier": Cost(weights + num_classes, weights, num_classes, 1, 1)}

@@ -14,19 +14,12 @@ from torch import nn
 
 from limbeck.errors import InputError
 from limbeck.models.cifar import cifar_network, find_cifar
-from limbeck.models.families import MODELS
-from limbeck.models.names import (
-    LIBRARY_SPELLINGS,
-    Known,
-    family_table,
-    find_known,
-    list_torchvision,
-    published_weights,
-    unknown_model,
-)
+from limbeck.models.families import MODELS, WIDTH_RULES
+from limbeck.models.names import family_table, find_known, unknown_model
 from limbeck.models.network import Network, TableNetwork, build
 from limbeck.models.pretrained import fill_from_path, fill_table, find_weights
 from limbeck.models.providers import outside_network, timm_network, torchvision_network
+from limbeck.models.spellings import Known, library_names, published_weights, weighted_widths
 from limbeck.parts import is_outside
 
 __all__ = ["create_model"]
@@ -54,13 +47,15 @@ def create_model(
             wrote or a file of weights, or (for our own families) a library's module to copy from. Our families take
             over the weights' batch-norm eps, padding, skips and normalisation; `network.filled` says what was filled.
         width_multiplier: of our own families.
-        input_size: side, or (height, width); None = the pretrained weights' own, else 224 (32 with small_images, and
-            for `cifar_...`).
+        input_size: side, or (height, width); None = the pretrained weights' own, else the family's, mostly 224 (32 with
+            small_images, and for `cifar_...`).
         small_images: our families only: True drops the first two strides (stem and first row of stride 2), so that 32
             pixels end at 4; False keeps them; None drops two up to 48 pixels, one up to 64.
         in_channels: of the pictures.
         dropout: before the classifier; None = the family's or library's own.
-        options: our families: fields of `Table` such as `bn_momentum`, `padding`; others: what their builder takes.
+        options: our families: fields of `Table` such as `bn_momentum`, `padding`, and `width_rule`: what a width does to
+            MobileNetV3, as `paper`, `timm` or `torchvision` has it (none = that of the name's spelling, else `paper`);
+            others: what their builder takes.
 
     Raises:
         InputError: an unknown name or option, or weights that cannot be had or do not fit.
@@ -132,9 +127,8 @@ def create_own(
     name: str, size: tuple[int, int] | None, pretrained: bool | str | Path | nn.Module, width: float, **settings: Any
 ) -> TableNetwork:
     """`create_model` for our own families."""
-    default = (32, 32) if settings["small_images"] else (224, 224)
     # Before any download, so that a wrong option is told at once.
-    table = family_table(name, input_size=size or default, width_multiplier=width, **settings)
+    table = family_table(name, input_size=size, width_multiplier=width, **settings)
     if pretrained is False:
         return build(table)
     known = find_known(name)
@@ -144,11 +138,9 @@ def create_own(
     if pretrained is True:
         pretrained = known.weights if width == 1 else published_weights(known.family, known.width)
         if pretrained is None:
-            have = sorted(
-                {each.width for each in LIBRARY_SPELLINGS.values() if each.family == known.family and each.weights}
-            )
             raise InputError(
-                f"model '{name}': nobody published weights for a width of {known.width:g}; there are some for {have}"
+                f"model '{name}': nobody published weights for a width of {known.width:g}; there are some for "
+                f"{weighted_widths(known.family) or 'none'}"
             )
 
     def template(library: str, num_classes: int) -> nn.Module | None:
@@ -156,17 +148,19 @@ def create_own(
 
     weights = find_weights(pretrained, template=template, in_channels=table.in_channels)
     if size is None and weights.input_size is not None and not settings["small_images"]:
-        table = family_table(name, input_size=weights.input_size, width_multiplier=width, **settings)
-    return fill_table(table, weights)
+        size = weights.input_size
+    rules = [settings.pop("width_rule", None)]
+    rules = rules if rules[0] or known.width == 1 else [known.rule, *WIDTH_RULES]  # weights know how they were scaled
+    tables = [
+        family_table(name, input_size=size, width_multiplier=width, width_rule=rule, **settings) for rule in rules
+    ]
+    return fill_table(list(dict.fromkeys(tables)), weights)
 
 
 def library_template(name: str, known: Known, library: str, **shape: int) -> nn.Module | None:
     """A fresh network of `library` that has the architecture of our `known`; None where the library has none."""
-    if library == "timm":
-        like = [
-            key for key, each in LIBRARY_SPELLINGS.items() if (each.family, each.width) == (known.family, known.width)
-        ]
-        return timm_network(name if name in like else like[0], **shape).get_submodule("module") if like else None
-    if library == "torchvision" and known.width == 1 and known.family in list_torchvision():
-        return torchvision_network(known.family, **shape).module
-    return None
+    like = [each.partition(":")[2] for each in library_names(known.family, known.width) if each.startswith(library)]
+    if not like:
+        return None
+    maker = timm_network if library == "timm" else torchvision_network
+    return maker(name if name in like else like[0], **shape).get_submodule("module")

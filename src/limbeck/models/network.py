@@ -163,7 +163,7 @@ class Network(nn.Module, ABC):
 
 
 class Head(nn.Module):
-    """The layers between rows and classifier: an optional 1x1 convolution before pooling, a feature layer after it."""
+    """The layers between rows and classifier: an optional 1x1 convolution, pooling, an optional feature layer."""
 
     def __init__(self, table: Table) -> None:
         super().__init__()
@@ -173,10 +173,23 @@ class Head(nn.Module):
         self.features = (
             nn.Linear(channels, head.feature_channels, bias=head.feature_bias) if head.feature_channels else None
         )
+        self.norm = (
+            nn.BatchNorm1d(head.feature_channels, eps=table.bn_eps, momentum=table.bn_momentum)
+            if head.feature_channels and head.feature_norm
+            else None
+        )
         self.activation: Callable[[Tensor], Tensor] = ACTIVATION_MODULES[
             head.activation if head.feature_channels else "identity"
         ]()
         self.out_channels = head.feature_channels or channels
+
+    def pool(self, inputs: Tensor) -> Tensor:
+        """The last map [N, C, H, W] -> what the classifier reads, [N, C']."""
+        x = inputs.mean((2, 3))
+        if self.features is None:
+            return x
+        x = self.features(x)
+        return self.activation(self.norm(x) if self.norm is not None else x)
 
 
 class TableNetwork(Network):
@@ -229,9 +242,7 @@ class TableNetwork(Network):
                 x = block(x)
             keep(f"row{i}", x)
         x = keep("head", self.head.conv(x) if self.head.conv is not None else x)
-        x = x.mean((2, 3))
-        if self.head.features is not None:
-            x = self.head.activation(self.head.features(x))
+        x = self.head.pool(x)
         logits = self.classifier(self.dropout(keep("pool", x)))
         return logits, {name: seen[place] for name, place in places.items()}
 

@@ -5,7 +5,7 @@ Not here: the copying itself (`weights`), downloads (`providers`), names of our 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from limbeck.errors import InputError
+from limbeck.models.cifar import CifarNetwork
+from limbeck.models.library import ModuleNetwork, TimmNetwork
 from limbeck.models.network import Network, TableNetwork, build
 from limbeck.models.providers import load_all_but_classifier, timm_network, timm_normalisation, torchvision_network
 from limbeck.models.storage import ARCHITECTURE_FILE, WEIGHTS_FILE, load_network, read_normalisation, read_state
 from limbeck.models.table import Table
-from limbeck.models.weights import FillReport, adopt_conventions, fill_from, fill_from_ours
+from limbeck.models.weights import FillReport, adopt_conventions, choose_table, fill_from, fill_from_ours
 
 __all__ = ["Weights", "fill_from_path", "fill_table", "find_weights"]
 
@@ -89,7 +91,8 @@ def find_weights(
 def weights_of_file(path: Path, template: Callable[[str, int], nn.Module | None]) -> Weights:
     """A bare file of timm's or torchvision's tensors, loaded into the network that they belong to."""
     state = {name.removeprefix("module."): value for name, value in read_state(path).items()}
-    library = "timm" if "conv_stem.weight" in state else "torchvision" if "features.0.0.weight" in state else ""
+    first = {"conv_stem.weight": "timm", "features.0.0.weight": "torchvision", "layers.0.weight": "torchvision"}
+    library = next((name for tensor, name in first.items() if tensor in state), "")
     dense = [value for name, value in state.items() if name.startswith("classifier") and value.dim() == 2]
     module = template(library, len(dense[-1])) if library and dense else None
     if module is None:
@@ -101,14 +104,19 @@ def weights_of_file(path: Path, template: Callable[[str, int], nn.Module | None]
     return Weights(module, str(path), origin={"weights": str(path), "licence": "not stated"})
 
 
-def fill_table(table: Table, weights: Weights) -> TableNetwork:
-    """Build `table` with the weights' own conventions and normalisation, and fill what has the same shape.
+def fill_table(tables: Sequence[Table], weights: Weights) -> TableNetwork:
+    """Build a table with the weights' own conventions and normalisation, and fill what has the same shape.
+
+    Args:
+        tables: one, or several of the same family that libraries scale differently; the one that fits is taken.
+        weights: to fill it with.
 
     Raises:
         InputError: the weights are of another architecture.
     """
     ours = isinstance(weights.module, TableNetwork)
-    table = adopt_conventions(table, weights.module)
+    table = tables[0] if ours else choose_table(tables, weights.module, source=weights.source)
+    table = adopt_conventions(table, weights.module, source=weights.source)
     network = build(table, **weights.normalisation)
     network.origin = {"source": "limbeck", "weights": weights.source, "licence": "not stated", **weights.origin} | {
         "source": "limbeck"
@@ -121,7 +129,8 @@ def fill_table(table: Table, weights: Weights) -> TableNetwork:
 
 
 def fill_from_path(network: Network, path: Path) -> Network:
-    """Fill a wrapped library network from a folder of `save_network` or a file of weights, all but another classifier.
+    """Fill a library's or a CIFAR network from a folder of `save_network` or a file of weights, all but the classifier
+    of other classes.
 
     Raises:
         InputError: the weights are missing, damaged, or of another network.
@@ -130,11 +139,17 @@ def fill_from_path(network: Network, path: Path) -> Network:
     state: dict[str, Tensor] = read_state(path / WEIGHTS_FILE if path.is_dir() else path)
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
-    left = load_all_but_classifier(network.get_submodule("module"), state, str(path))
+    prefix = "module." if isinstance(network, TimmNetwork | ModuleNetwork) else ""
+    if isinstance(network, CifarNetwork):
+        state = network.own_names(state)
+    module = network.get_submodule(prefix.removesuffix("."))
+    if more := sorted(set(state) - set(module.state_dict())):  # a deeper network holds all that a shallow one wants
+        raise InputError(f"{path}: weights of another network: '{more[0]}' is unexpected ({len(more)} such)")
+    left = load_all_but_classifier(module, state, str(path))
     if (folder / ARCHITECTURE_FILE).exists():
         network.normalise_by(*read_normalisation(folder / ARCHITECTURE_FILE))
     network.origin |= {"weights": str(path), "licence": "not stated"}
     total = network.params()
-    names = tuple(f"module.{name}" for name in left)
+    names = tuple(f"{prefix}{name}" for name in left)
     network.filled = FillReport(total - sum(network.get_parameter(name).numel() for name in names), total, names)
     return network

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import socket
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -202,9 +203,10 @@ def load_all_but_classifier(module: nn.Module, state: dict[str, torch.Tensor], s
         raise InputError(
             f"{source}: the weights do not fit: '{wrong[0]}' has another shape or is missing ({len(wrong)} such)"
         )
-    module.load_state_dict(
-        {name: value for name, value in state.items() if name in own and name not in odd}, strict=False
-    )
+    kept = OrderedDict((name, value) for name, value in state.items() if name in own and name not in odd)
+    # the version that each part was written by; torchvision's MnasNets refuse tensors without one
+    kept._metadata = getattr(state, "_metadata", None) or own._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(kept, strict=False)
     return odd
 
 

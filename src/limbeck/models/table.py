@@ -1,141 +1,31 @@
-"""An architecture as data: rows of blocks, a stem, a head and the conventions they share; JSON both ways.
+"""An architecture as data: a stem, rows of blocks, a head and the conventions they share; JSON both ways.
 
-Not here: tensors. Counting lives in `costs`, building in `network`, the published tables in `families`.
+Not here: tensors. Rows and heads live in `rows`, counting in `costs`, building in `network`, the published tables in
+`families`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from limbeck.errors import InputError, unknown_name
+from limbeck.errors import InputError
 from limbeck.files import fingerprint
 from limbeck.models.costs import BlockPlan, Cost, block_cost, head_costs, make_divisible
+from limbeck.models.rows import (
+    CHOICES,
+    EXPANDING,
+    Head,
+    Row,
+    check_choice,
+    check_count,
+    check_number,
+    describe_row,
+    from_mapping,
+)
 
-__all__ = ["ACTIVATIONS", "BLOCKS", "Head", "Row", "Table"]
-
-BLOCKS = ("conv", "separable", "inverted")
-ACTIVATIONS = ("relu", "relu6", "hard_swish", "silu", "identity")
-CHOICES = {
-    "skip": ("identity", "none"),
-    "padding": ("symmetric", "same"),
-    "se_from": ("expanded", "input"),
-    "se_gate": ("hard_sigmoid", "sigmoid"),
-    "se_activation": ACTIVATIONS,
-    "conv_scaling": ("scaled", "at_least", "fixed"),
-}
-
-
-def check_choice(record: Any, field: str, known: tuple[str, ...], where: str) -> None:
-    """Raise InputError unless `record.field` is one of `known`."""
-    value = getattr(record, field)
-    if value not in known:
-        raise unknown_name(field, str(value), known, where=where)
-
-
-def check_count(record: Any, field: str, where: str, *, lowest: int = 1) -> None:
-    """Raise InputError unless `record.field` is a whole number of at least `lowest`."""
-    value = getattr(record, field)
-    if type(value) is not int or value < lowest:
-        raise InputError(f"{where}: {field} must be a whole number of at least {lowest}, got {value!r}")
-
-
-def check_number(record: Any, field: str, where: str, *, low: float, high: float, open_low: bool = False) -> None:
-    """Raise InputError unless `record.field` is a number in [low, high] (or (low, high])."""
-    value = getattr(record, field)
-    if type(value) not in (int, float) or not (low < value if open_low else low <= value) or not value <= high:
-        raise InputError(f"{where}: {field} must be a number between {low} and {high}, got {value!r}")
-
-
-def from_mapping(kind: type, value: Any, where: str) -> Any:
-    """Build a record from a JSON object; a missing or unknown key is an InputError."""
-    if not isinstance(value, Mapping):
-        raise InputError(f"{where}: expected an object with the fields of a {kind.__name__.lower()}, got {value!r}")
-    known = {field.name: field.default is MISSING for field in fields(kind)}
-    for key in value:
-        if key not in known:
-            raise unknown_name("key", str(key), known, where=where)
-    for key, is_needed in known.items():
-        if is_needed and key not in value:
-            raise InputError(f"{where}: the key '{key}' is missing")
-    return kind(**value)
-
-
-@dataclass(frozen=True)
-class Row:
-    """Some blocks of one design in a row; the first has the stride, the others stride 1.
-
-    Attributes:
-        block: `conv` (k x k convolution, norm, activation); `separable` (depthwise then 1x1, norm and activation after
-            each: MobileNetV1); `inverted` (1x1 expansion, depthwise, squeeze-excite, linear 1x1 projection:
-            MobileNetV2, MnasNet, MobileNetV3; without the expansion layer where `expansion` is 1).
-        out_channels: channels that every block of the row gives.
-        kernel_size: side of the (depthwise) kernel, odd.
-        stride: 1 or 2, of the first block.
-        repeats: number of blocks.
-        expansion: width inside an `inverted` block over the width that enters it.
-        se_ratio: squeeze-excite width over the width it is taken from (`Table.se_from`); 0 = no squeeze-excite.
-        activation: `relu`, `relu6`, `hard_swish`, `silu` or `identity`.
-        skip: `identity` adds an `inverted` block's input to its output wherever their shapes are equal; `none` never
-            does.
-    """
-
-    block: str
-    out_channels: int
-    kernel_size: int = 3
-    stride: int = 1
-    repeats: int = 1
-    expansion: float = 1.0
-    se_ratio: float = 0.0
-    activation: str = "relu"
-    skip: str = "identity"
-
-    def __post_init__(self) -> None:
-        where = f"row {self.block!r}"
-        check_choice(self, "block", BLOCKS, where)
-        check_choice(self, "activation", ACTIVATIONS, where)
-        check_choice(self, "skip", CHOICES["skip"], where)
-        for field in ("out_channels", "kernel_size", "stride", "repeats"):
-            check_count(self, field, where)
-        check_number(self, "expansion", where, low=0, high=64, open_low=True)
-        check_number(self, "se_ratio", where, low=0, high=4)
-        if self.kernel_size % 2 == 0:
-            raise InputError(f"{where}: kernel_size must be odd, got {self.kernel_size}")
-        if self.stride > 2:
-            raise InputError(f"{where}: stride must be 1 or 2, got {self.stride}")
-        if self.block != "inverted" and (self.expansion != 1 or self.se_ratio != 0):
-            raise InputError(f"{where}: only an 'inverted' row has expansion and se_ratio")
-
-
-@dataclass(frozen=True)
-class Head:
-    """What follows the rows: a 1x1 convolution, global average pooling, a feature layer (both optional), classifier.
-
-    Attributes:
-        conv_channels: width of the 1x1 convolution (with norm and activation) before pooling; None = none.
-        feature_channels: width of the layer (with activation, without norm) between pooling and classifier; None =
-            none.
-        activation: of both.
-        feature_bias: whether the feature layer has a bias.
-        conv_scaling: what a width multiplier does to `conv_channels`: `scaled`; `at_least` (never below what is
-            written: MobileNetV2); `fixed`. The feature layer is never scaled.
-    """
-
-    conv_channels: int | None = None
-    feature_channels: int | None = None
-    activation: str = "relu"
-    feature_bias: bool = True
-    conv_scaling: str = "scaled"
-
-    def __post_init__(self) -> None:
-        check_choice(self, "activation", ACTIVATIONS, "head")
-        if type(self.feature_bias) is not bool:
-            raise InputError(f"head: feature_bias must be true or false, got {self.feature_bias!r}")
-        check_choice(self, "conv_scaling", CHOICES["conv_scaling"], "head")
-        for field in ("conv_channels", "feature_channels"):
-            if getattr(self, field) is not None:
-                check_count(self, field, "head")
+__all__ = ["Head", "Row", "Table"]
 
 
 @dataclass(frozen=True)
@@ -151,7 +41,7 @@ class Table:
         in_channels: of the picture.
         input_size: (height, width) in pixels that the network works at.
         dropout: probability, before the classifier.
-        divisor: widths inside blocks, and widths after scaling, are rounded to multiples of this.
+        divisor: widths after scaling are rounded to multiples of this.
         bn_eps: added to the variance in batch norm; belongs to the weights (libraries differ on the same architecture).
         bn_momentum: share of the new batch in the running statistics.
         padding: `symmetric` (k // 2 on every side) or `same` (TensorFlow's: right and bottom get the odd pixel at
@@ -159,7 +49,8 @@ class Table:
         se_from: `expanded` (MobileNetV3) or `input` (MnasNet): the width that `se_ratio` is a share of.
         se_divisor: squeeze widths are rounded to multiples of this.
         se_gate: `hard_sigmoid` (MobileNetV3) or `sigmoid`.
-        se_activation: after the squeeze.
+        se_activation: after the squeeze; `block` = that of the block.
+        inner_divisor: widths inside blocks are rounded to multiples of this; None = `divisor`.
     """
 
     name: str
@@ -178,6 +69,7 @@ class Table:
     se_divisor: int = 8
     se_gate: str = "hard_sigmoid"
     se_activation: str = "relu"
+    inner_divisor: int | None = None
 
     def __post_init__(self) -> None:
         where = f"table '{self.name}'"
@@ -191,6 +83,8 @@ class Table:
             check_choice(self, field, CHOICES[field], where)
         for field in ("num_classes", "in_channels", "divisor", "se_divisor"):
             check_count(self, field, where)
+        if self.inner_divisor is not None:
+            check_count(self, "inner_divisor", where)
         check_number(self, "dropout", where, low=0, high=0.999)
         check_number(self, "bn_eps", where, low=0, high=1, open_low=True)
         check_number(self, "bn_momentum", where, low=0, high=1)
@@ -240,9 +134,11 @@ class Table:
 
     def plan(self, row: Row, in_channels: int, stride: int) -> BlockPlan:
         """One block of `row`, entered by `in_channels`."""
-        expands = row.block == "inverted" and row.expansion != 1
-        hidden = make_divisible(in_channels * row.expansion, self.divisor) if expands else in_channels
+        expands = row.block in EXPANDING and (row.expansion != 1 or row.expands_at_one)
+        divisor = self.inner_divisor or self.divisor
+        hidden = make_divisible(in_channels * row.expansion, divisor) if expands else in_channels
         squeezed_from = in_channels if self.se_from == "input" else hidden
+        can_skip = row.block in EXPANDING and in_channels == row.out_channels and (stride == 1 or row.skip == "pool")
         return BlockPlan(
             block=row.block,
             in_channels=in_channels,
@@ -253,10 +149,8 @@ class Table:
             stride=stride,
             activation=row.activation,
             expands=expands,
-            adds_input=row.block == "inverted"
-            and row.skip == "identity"
-            and stride == 1
-            and in_channels == row.out_channels,
+            skip=row.skip if can_skip else "none",
+            start_kernel_size=row.start_kernel_size,
         )
 
     def row_costs(self, size: tuple[int, int] | None = None) -> dict[str, Cost]:
@@ -279,6 +173,7 @@ class Table:
             head.conv_channels,
             head.feature_channels,
             head.feature_bias,
+            head.feature_norm,
             self.num_classes,
             height,
             width,
@@ -299,9 +194,11 @@ class Table:
     def scaled(self, width_multiplier: float, *, scale_stem: bool = True) -> Table:
         """The table with all widths multiplied and rounded to `divisor`; inner widths follow from the scaled ones.
 
+        The head's layers follow `Head.conv_scaling` and `Head.feature_scaling`; `scale_stem=False` keeps the stem.
+        What libraries do otherwise is in `families.widths`.
+
         **Source:** MobileNetV2 and MobileNetV3 (arXiv 1801.04381, 1905.02244, Table 9), with the rounding of their
-        published code; the layer after pooling is never scaled. `scale_stem=False` is timm's choice for MobileNetV3
-        below 0.75.
+        published code.
         """
         if type(width_multiplier) not in (int, float) or not 0.01 <= width_multiplier <= 100:
             raise InputError(
@@ -313,14 +210,21 @@ class Table:
         def scale(channels: int) -> int:
             return make_divisible(channels * width_multiplier, self.divisor)
 
-        conv = self.head.conv_channels
-        if conv is not None and self.head.conv_scaling != "fixed":
-            conv = max(conv, scale(conv)) if self.head.conv_scaling == "at_least" else scale(conv)
+        def scale_layer(channels: int | None, how: str) -> int | None:
+            if channels is None or how == "fixed":
+                return channels
+            return max(channels, scale(channels)) if how == "at_least" else scale(channels)
+
+        head = self.head
         return replace(
             self,
             stem=replace(self.stem, out_channels=scale(self.stem.out_channels)) if scale_stem else self.stem,
             rows=tuple(replace(row, out_channels=scale(row.out_channels)) for row in self.rows),
-            head=replace(self.head, conv_channels=conv),
+            head=replace(
+                head,
+                conv_channels=scale_layer(head.conv_channels, head.conv_scaling),
+                feature_channels=scale_layer(head.feature_channels, head.feature_scaling),
+            ),
         )
 
     def for_small_images(self, strides: int = 2) -> Table:
@@ -344,15 +248,3 @@ class Table:
             lines.append(f"{name:13} {what:44} -> {shape:12} {cost.params:>10,} params {cost.macs / 1e6:>9.3f}M MACs")
         lines.append(f"{'total':13} {'':44}    {'':12} {self.params():>10,} params {self.macs() / 1e6:>9.3f}M MACs")
         return "\n".join(lines)
-
-
-def describe_row(row: Row) -> str:
-    """A row in a few words, such as `2x inverted k5 s2 e6 se0.25 hard_swish`."""
-    words = [f"{row.repeats}x {row.block} k{row.kernel_size} s{row.stride}"]
-    if row.block == "inverted":
-        words += (
-            [f"e{row.expansion:.4g}"]
-            + ([f"se{row.se_ratio:g}"] if row.se_ratio else [])
-            + (["noskip"] if row.skip == "none" else [])
-        )
-    return " ".join([*words, row.activation])
