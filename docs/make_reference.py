@@ -155,7 +155,8 @@ def parts_reference() -> str:
     from limbeck.export import EXPORTERS
     from limbeck.losses import LOSSES
     from limbeck.measure import TARGETS
-    from limbeck.models import MODELS, create_model, list_models
+    from limbeck.models import CIFAR, MODELS, create_model, list_models
+    from limbeck.models.cifar import find_cifar
     from limbeck.recipe import Data
     from limbeck.search import SAMPLERS, SPACES
     from limbeck.tasks import TASKS
@@ -165,6 +166,7 @@ def parts_reference() -> str:
         "frozen": "`[teacher]` is trained first, then frozen.",
         "trained": "`[teacher]` trains along, from scratch.",
     }
+    spelled = [name for name in list_models() if name not in MODELS and not find_cifar(name)]
     handed = {"reference", "num_classes", "picture_size", "small_images"}
     pieces = [
         heading("Losses", "`limbeck.losses.NAME(student, ...)`, and `[[distill.terms]] loss`."),
@@ -183,7 +185,16 @@ def parts_reference() -> str:
         heading("Models", "`[student]` and `[teacher]` `model`, and `create_model(NAME, ...)`."),
         *(f"- `{name}`: {summary(table_of)}" for name, table_of in MODELS.items()),
         "",
-        "By their widths and by timm's spelling too: " + ", ".join(f"`{n}`" for n in list_models() if n not in MODELS) + ".",
+        "The networks of the literature, for pictures of 32 pixels ([stages and weights](distill.md#the-networks-of-the-literature)):",
+        "",
+        "| name | also | what | parameters at 100 classes |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| `{name}` | {f'`{design.spelling}`' if design.spelling else ''} | {design.describe} | {design.params:,} |"
+            for name, design in CIFAR.items()
+        ),
+        "",
+        "By their widths and by timm's spelling too: " + ", ".join(f"`{n}`" for n in spelled) + ".",
         "",
         "`timm:NAME` and `torchvision:NAME` take any classifier of those libraries.",
         "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from limbeck.models.cifar import CIFAR
 from limbeck.models.families import MODELS
 from limbeck.models.load import create_model
 from limbeck.models.names import family_table, list_models
@@ -13,6 +14,7 @@ from limbeck.models.tap import tap
 from limbeck.models.weights import FillReport, fill_from, fill_library
 
 __all__ = [
+    "CIFAR",
     "MODELS",
     "FillReport",
     "Head",

@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from limbeck.errors import InputError, unknown_name
+from limbeck.models.cifar import CIFAR, CIFAR_SPELLINGS, find_cifar
 from limbeck.models.families import MODELS, at_width
 from limbeck.models.spellings import PUBLISHED_WIDTHS, TIMM, TORCHVISION, Known, published_weights
 from limbeck.models.table import Table
@@ -49,7 +50,7 @@ def list_models(pattern: str = "*") -> list[str]:
     widths = [
         f"{family}_{round(100 * width):03d}" for family, published in PUBLISHED_WIDTHS.items() for width in published
     ]
-    return sorted(fnmatch.filter({*MODELS, *widths, *TIMM, *TORCHVISION}, pattern))
+    return sorted(fnmatch.filter({*MODELS, *widths, *TIMM, *TORCHVISION, *CIFAR, *CIFAR_SPELLINGS}, pattern))
 
 
 def unknown_model(name: str) -> InputError:
@@ -89,6 +90,8 @@ def family_table(
     Raises:
         InputError: an unknown name or convention, or a value out of range.
     """
+    if find_cifar(name):
+        raise InputError(f"model '{name}': is not built from a table of a family ({', '.join(MODELS)})")
     known = find_known(name)
     if known is None:
         raise unknown_model(name)

@@ -30,10 +30,13 @@ def _parts(name: str) -> dict[str, Any]:
     elif name == "methods":
         from limbeck.distill import METHODS as table
     elif name == "models":
-        from limbeck.models import MODELS
+        from limbeck.models import CIFAR, MODELS
 
+        literature = {
+            name: f"{design.describe}; {design.params:,} parameters at 100 classes." for name, design in CIFAR.items()
+        }
         library = {"timm:NAME": "any classifier of timm", "torchvision:NAME": "any classifier of torchvision"}
-        return {**MODELS, **library}
+        return {**MODELS, **literature, **library}
     elif name == "tasks":
         from limbeck.tasks import TASKS as table
     elif name == "data":

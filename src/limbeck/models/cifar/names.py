@@ -40,24 +40,24 @@ def resnet(depth: int, params: int, *, times: int = 1) -> Design:
     widths = (16 * times, 32 * times, 64 * times)
     build = partial(CifarResNet, stem=16 if times == 1 else 32, widths=widths, depths=((depth - 2) // 6,) * 3)
     name = f"resnet{depth}" + (f"x{times}" if times > 1 else "")
-    return Design(build, f"ResNet-{depth} of widths {', '.join(map(str, widths))}", params, name)
+    return Design(build, f"ResNet-{depth} for CIFAR, of widths {', '.join(map(str, widths))}", params, name)
 
 
 def deep_resnet(depth: int, params: int, depths: tuple[int, ...], *, bottleneck: bool = False) -> Design:
     """ImageNet's four stages; their bare names stay ImageNet's."""
     build = partial(CifarResNet, stem=64, widths=(64, 128, 256, 512), depths=depths, bottleneck=bottleneck)
-    return Design(build, f"ResNet-{depth} behind a 3x3 stem without pooling", params)
+    return Design(build, f"ResNet-{depth} for CIFAR: a 3x3 stem without stride or pooling", params)
 
 
 def wide_resnet(depth: int, widen: int, params: int) -> Design:
     """Three stages of pre-activation blocks."""
     build = partial(CifarWideResNet, depth=depth, widen=widen)
-    return Design(build, f"wide ResNet, {depth} deep, {widen} wide", params, f"wrn_{depth}_{widen}")
+    return Design(build, f"Wide ResNet for CIFAR, {depth} deep, {widen} wide", params, f"wrn_{depth}_{widen}")
 
 
 def vgg(depth: int, params: int, depths: tuple[int, ...]) -> Design:
     """Five groups of convolutions; the bare names above 8 layers stay ImageNet's."""
-    text = f"VGG-{depth} with batch norm and one dense layer"
+    text = f"VGG-{depth} for CIFAR, with batch norm and one dense layer"
     return Design(partial(CifarVGG, depths=depths), text, params, "vgg8" if depth == 8 else None)
 
 
@@ -85,10 +85,12 @@ CIFAR: dict[str, Design] = {
     "cifar_vgg13": vgg(13, 9_462_180, (2, 2, 2, 2, 2)),
     "cifar_vgg16": vgg(16, 14_774_436, (2, 2, 3, 3, 3)),
     "cifar_vgg19": vgg(19, 20_086_692, (2, 2, 4, 4, 4)),
-    "cifar_mobilenet_v1": Design(cifar_mobilenet_v1, "MobileNetV1 with a stem without stride", 3_309_476),
-    "cifar_mobilenet_v2_half": Design(CifarMobileNetV2, "MobileNetV2 of half the width", 812_836, "mobile_half"),
-    "cifar_shufflenet_v1": Design(CifarShuffleNetV1, "ShuffleNetV1 of three groups", 949_258, "ShuffleV1"),
-    "cifar_shufflenet_v2": Design(CifarShuffleNetV2, "ShuffleNetV2 of width 1", 1_355_528, "ShuffleV2"),
+    "cifar_mobilenet_v1": Design(cifar_mobilenet_v1, "MobileNetV1 for CIFAR: a stem without stride", 3_309_476),
+    "cifar_mobilenet_v2_half": Design(
+        CifarMobileNetV2, "MobileNetV2 for CIFAR, of half the width", 812_836, "mobile_half"
+    ),
+    "cifar_shufflenet_v1": Design(CifarShuffleNetV1, "ShuffleNetV1 for CIFAR, of three groups", 949_258, "ShuffleV1"),
+    "cifar_shufflenet_v2": Design(CifarShuffleNetV2, "ShuffleNetV2 for CIFAR, of width 1", 1_355_528, "ShuffleV2"),
 }
 CIFAR_SPELLINGS: dict[str, str] = {design.spelling: name for name, design in CIFAR.items() if design.spelling}
 

@@ -5,6 +5,7 @@ Not here: pre-activation blocks (`wide_resnet`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,9 +107,16 @@ class CifarResNet(CifarNetwork):
             for i in range(depth):
                 blocks.append(block(channels, width, 2 if number > 1 and i == 0 else 1))
                 channels = width * block.expansion
-            self.add_module(f"layer{number}", nn.Sequential(*blocks))
+            self.add_module(f"layer{number}", nn.ModuleList(blocks))
         self.fc = nn.Linear(channels, self.num_classes)
         draw_convolutions(self)
+
+    def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """RepDistiller's networks of four stages say `shortcut` and `linear` for what those of three call otherwise."""
+        return {
+            re.sub(r"^linear\.", "fc.", name.replace(".shortcut.", ".downsample.")): value
+            for name, value in state.items()
+        }
 
     @property
     def last_layer(self) -> nn.Module:
