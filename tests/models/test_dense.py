@@ -45,17 +45,28 @@ def _one_thread():
 
 def look(network, inputs):
     dense = DenseClassifier(network, inputs)
-    with tap(network, [dense.place]) as seen:
+    if dense.stages:
+        outputs = network.observe(inputs, dense.stages)
+        return dense, outputs.out, outputs.stages[dense.place]
+    with tap(network, dense.parts) as seen:
         out = network(inputs)
     return dense, out, seen[dense.place]
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "timm:resnet10t", "torchvision:squeezenet1_1"])
-def test_the_mean_over_the_positions_is_the_networks_own_output(name):
-    if ":" not in name:
-        network, inputs = small(name), torch.rand(2, 3, 32, 32)
-    else:
-        network, inputs = create_model(name, num_classes=4, input_size=64), torch.rand(2, 3, 64, 64)
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("mobilenet_v1", 32),
+        ("mobilenet_v2", 32),
+        ("cifar_resnet8", 16),
+        ("timm:resnet10t", 64),
+        ("timm:mobilenetv2_035", 64),
+        ("torchvision:squeezenet1_1", 64),
+    ],
+)
+def test_the_mean_over_the_positions_is_the_networks_own_output(name, size):
+    network = small(name) if name.startswith("mobilenet") else create_model(name, num_classes=4, input_size=size)
+    inputs = torch.rand(2, 3, size, size)
     network.eval()
     with torch.no_grad():
         dense, out, feature = look(network, inputs)
@@ -77,14 +88,14 @@ def test_each_position_is_said_what_a_map_of_that_position_alone_would_be(make):
     network.eval()
     dense, _, feature = look(network, inputs)
     given = dense(network, feature)
-    axes = dense.positions
+    axes, place = dense.positions, "head.conv" if dense.place == "head" else dense.place
 
-    def stand_in(place, value):  # every position of the map replaced by one of them
+    def stand_in(value):  # every position of the map replaced by one of them
         return network.get_submodule(place).register_forward_hook(lambda *_: value.expand_as(feature))
 
     for row, column in ((0, 0), (1, 0), (feature.shape[axes[0]] - 1, feature.shape[axes[1]] - 1)):
         one = feature.narrow(axes[0], row, 1).narrow(axes[1], column, 1)
-        handle = stand_in(dense.place, one)
+        handle = stand_in(one)
         with torch.no_grad():
             assert torch.allclose(given[:, :, row, column], network(inputs), atol=1e-5)
         handle.remove()

@@ -25,6 +25,7 @@ __all__ = [
     "Source",
     "check_stages",
     "look",
+    "numbered_stages",
     "pictures_of",
     "read",
     "stage_list",
@@ -106,6 +107,11 @@ def stage_list(network: nn.Module) -> tuple[str, ...]:
     return tuple(name for name, _ in network.named_modules() if name)
 
 
+def numbered_stages(network: nn.Module) -> list[str]:
+    """Those of a network's stages that are called `stage1`, `stage2` ..., from input to output."""
+    return [name for name in stage_list(network) if re.fullmatch(r"stage\d+", name)]
+
+
 def check_stages(network: nn.Module, names: Sequence[str], *, offers: Sequence[str] = ()) -> None:
     """Raise `InputError` for a stage that `network` does not have, listing `offers` too."""
     known = stage_list(network)
@@ -181,9 +187,10 @@ class Learner(Source):
         if self._dense is None:
             outputs = look(self.network, batch.inputs, self._stages)
         else:
-            with tap(self.network, [self._dense.place]) as shown:
-                outputs = look(self.network, batch.inputs, self._stages)
-            outputs.stages["dense"] = self._dense(self.network, shown[self._dense.place])
+            with tap(self.network, self._dense.parts) as shown:
+                outputs = look(self.network, batch.inputs, (*self._stages, *self._dense.stages))
+            feature = {**outputs.stages, **shown}[self._dense.place]
+            outputs.stages["dense"] = self._dense(self.network, feature)
         heads = dict(zip(dict.fromkeys(self._exit_stages.values()), self.exits, strict=True))
         for name, stage in self._exit_stages.items():
             give = heads[stage].at_positions if name.startswith("dense@") else heads[stage]
@@ -194,7 +201,7 @@ class Learner(Source):
         stage = name.partition("@")[2] or self.exit_stage
         if stage:
             return stage
-        stages = [known for known in stage_list(self.network) if re.fullmatch(r"stage\d+", known)]
+        stages = numbered_stages(self.network)
         if not stages:
             raise InputError(
                 "an exit needs a stage: write exit@STAGE, with one of " + ", ".join(stage_list(self.network))
