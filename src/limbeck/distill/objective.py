@@ -17,7 +17,7 @@ from limbeck.errors import InputError, LimbeckError, unknown_name
 from limbeck.tasks import Classification
 from limbeck.types import Batch, Outputs
 
-__all__ = ["Distillation"]
+__all__ = ["Distillation", "labelled_rows"]
 
 PROBE_SIZE = 4  # enough rows for losses that correlate samples
 
@@ -72,7 +72,7 @@ class Distillation(nn.Module):
     def forward(self, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
         """The weighted sum as `loss`, and each term's unweighted value by its name."""
         seen = self._observe(batch)
-        labelled = None if batch.labelled else _labelled_rows(batch.target)
+        labelled = None if batch.labelled else labelled_rows(batch.target)
         total: Tensor | float = 0.0
         values: dict[str, Tensor] = {}
         for edge in self.edges:
@@ -202,6 +202,6 @@ def _note(address: str, asked: dict[str, list[str]], *, known: Sequence[str], wh
         asked[source].append(part)
 
 
-def _labelled_rows(target: Tensor) -> Tensor:
+def labelled_rows(target: Tensor) -> Tensor:
     """Which samples carry a label, [N] bool."""
     return target >= 0 if target.dim() == 1 else target.sum(1) > 0
