@@ -20,6 +20,7 @@ from limbeck.distill.methods import (
     teacher_role,
 )
 from limbeck.distill.objective import Distillation
+from limbeck.distill.pairing import pair_stages
 from limbeck.distill.sources import Ensemble, Exit, Frozen, Learner, Source
 from limbeck.distill.term import SCHEDULES, TASK, Term
 
@@ -48,6 +49,7 @@ __all__ = [
     "distillation_from_terms",
     "fill_cache",
     "method_options",
+    "pair_stages",
     "teacher_role",
     "use_caches",
 ]

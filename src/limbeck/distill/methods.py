@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from limbeck.distill.features import at, crd, cwd, fitnet, mgd, reviewkd, rkd, sp
 from limbeck.distill.graph import Graph, teacher_names, with_teachers
 from limbeck.distill.objective import Distillation
 from limbeck.distill.offline import ctkd, dist, dkd, kd, lskd, nkd, tf_kd_self, wsld, wttm
@@ -43,19 +44,27 @@ along.
 
 
 METHODS: dict[str, Callable[..., Graph | Distillation]] = {
+    "at": at,
     "bdkd": bdkd,
+    "crd": crd,
     "ctkd": ctkd,
+    "cwd": cwd,
     "dist": dist,
     "dkd": dkd,
     "dml": dml,
+    "fitnet": fitnet,
     "kd": kd,
     "kdcl": kdcl,
     "label_smoothing": label_smoothing,
     "lskd": lskd,
+    "mgd": mgd,
     "nkd": nkd,
     "nkd_ema": nkd_ema,
     "nkd_memory": nkd_memory,
     "ps_kd": ps_kd,
+    "reviewkd": reviewkd,
+    "rkd": rkd,
+    "sp": sp,
     "tf_kd": tf_kd,
     "tf_kd_self": tf_kd_self,
     "uskd": uskd,

@@ -5,8 +5,21 @@ from __future__ import annotations
 __all__ = ["PRESETS"]
 
 PRESETS: dict[str, dict[str, dict[str, float]]] = {
+    "at": {
+        "cifar100": {"ce": 1.0, "at": 1000.0},
+        "imagenet": {"ce": 1.0, "at": 1000.0},
+    },
+    "crd": {
+        "cifar100": {"ce": 1.0, "crd": 0.8, "kd": 0.0, "kd_temperature": 4.0},
+        "cifar100_kd": {"ce": 1.0, "crd": 0.8, "kd": 1.0, "kd_temperature": 4.0},
+        "imagenet": {"ce": 1.0, "crd": 0.8, "kd": 0.0, "kd_temperature": 4.0},
+    },
     "ctkd": {
         "cifar100": {"ce": 0.1, "ctkd": 0.9, "lowest": 1.0, "span": 20.0, "ramp": 10 / 240},
+    },
+    "cwd": {
+        "cityscapes": {"ce": 1.0, "cwd": 50.0, "temperature": 4.0},
+        "cityscapes_logits": {"ce": 1.0, "cwd": 3.0, "temperature": 4.0},
     },
     "dist": {
         "cifar100": {"ce": 1.0, "dist": 2.0, "temperature": 4.0, "beta": 1.0, "gamma": 1.0},
@@ -51,6 +64,9 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
             "standardise": True,
         },
     },
+    "fitnet": {
+        "cifar100": {"ce": 1.0, "fitnet": 100.0},
+    },
     "kd": {
         "cifar100": {"ce": 0.1, "kd": 0.9, "temperature": 4.0},
         "imagenet": {"ce": 0.5, "kd": 0.5, "temperature": 1.0},
@@ -65,6 +81,9 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
         "cifar100_resnet50_mobilenet_v2": {"ce": 0.1, "lskd": 1.0, "temperature": 3.0},
         "imagenet": {"ce": 1.0, "lskd": 9.0, "temperature": 2.0},
     },
+    "mgd": {
+        "imagenet": {"ce": 1.0, "mgd": 7e-5, "masked": 0.15},
+    },
     "nkd": {
         "imagenet": {"ce": 1.0, "nkd": 1.0, "temperature": 1.0, "gamma": 1.5},
         "imagenet_vit": {"ce": 1.0, "nkd": 1.0, "temperature": 1.0, "gamma": 1.0},
@@ -72,6 +91,20 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
     },
     "ps_kd": {
         "cifar100": {"alpha": 0.8},
+    },
+    "reviewkd": {
+        "cifar100": {"ce": 1.0, "reviewkd": 5.0, "warmup": 20 / 240},
+        "cifar100_resnet20": {"ce": 1.0, "reviewkd": 0.6, "warmup": 20 / 240},
+        "cifar100_resnet32": {"ce": 1.0, "reviewkd": 1.0, "warmup": 20 / 240},
+        "cifar100_shufflenet_v2": {"ce": 1.0, "reviewkd": 8.0, "warmup": 20 / 240},
+        "imagenet": {"ce": 1.0, "reviewkd": 1.0, "warmup": 1 / 100},
+        "imagenet_mobilenet": {"ce": 1.0, "reviewkd": 8.0, "warmup": 1 / 100},
+    },
+    "rkd": {
+        "cifar100": {"ce": 1.0, "rkd": 1.0, "distance": 25.0, "angle": 50.0},
+    },
+    "sp": {
+        "cifar100": {"ce": 1.0, "sp": 3000.0},
     },
     "tf_kd": {
         "cifar100_resnet18": {"ce": 0.9, "tf_kd": 0.1 * 100 / 100, "temperature": 20.0},
@@ -118,4 +151,10 @@ for VGG13, resnet32x4 with a WRN, and WRN-40-2 with MobileNetV2 (`cifar100_wide`
 `tf_kd` and `tf_kd_self` are named by the student. Their authors take the mean over the 100 classes, too, times a
 multiplier of 1, 50 or 100: the weights here hold both. `cifar100` of `wttm` is what its authors give beside CRD, for
 VGG13 to VGG8; `cifar100_ttm`, for the same pair, is TTM alone. `zipf_ls` ranks by enlarged maps where they are small.
+
+`cifar100` of `fitnet`, `at`, `sp`, `rkd` and `crd` are the command lines of RepDistiller, CRD's published comparison
+(`cifar100_kd` its CRD+KD), which mdistiller keeps, `imagenet` of `at` and `crd` mdistiller's. Those of `reviewkd` are the
+authors' command lines, by student, and mdistiller's on ImageNet for ResNet34 to ResNet18, and ResNet50 to MobileNetV1
+(`imagenet_mobilenet`). `mgd` is its authors' configuration. `cwd` was published for segmentation: 50 on feature maps in
+the paper, 3 on the maps of logits in its authors' command line; nothing is published for classification.
 """

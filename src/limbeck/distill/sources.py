@@ -26,6 +26,7 @@ __all__ = [
     "check_stages",
     "look",
     "numbered_stages",
+    "numbered_stages",
     "pictures_of",
     "read",
     "stage_list",
@@ -105,6 +106,11 @@ def stage_list(network: nn.Module) -> tuple[str, ...]:
         further = network.further_stage_names() if hasattr(network, "further_stage_names") else ()
         return (*network.stage_names, *further)
     return tuple(name for name, _ in network.named_modules() if name)
+
+
+def numbered_stages(network: nn.Module) -> list[str]:
+    """Those of a network's stages that are called `stage1`, `stage2` ..., from input to output."""
+    return [name for name in stage_list(network) if re.fullmatch(r"stage\d+", name)]
 
 
 def numbered_stages(network: nn.Module) -> list[str]:
