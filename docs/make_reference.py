@@ -176,7 +176,7 @@ def parts_reference() -> str:
             part(
                 name,
                 method,
-                skip={"student", "teacher", "peer"},
+                skip={"student", "teacher", "peer", "peers", "epochs", "num_samples"},
                 note=f"{roles[teacher_role(name)]}{presets(PRESETS.get(name, {}))}",
                 further=method_texts(name, LOSSES),
             )
@@ -234,7 +234,16 @@ def method_texts(name: str, losses: Mapping[str, Any]) -> dict[str, str]:
     loss = UNDER_ANOTHER_NAME.get(name, name)
     own = argument_texts(losses[loss]) if loss in losses else {}
     return {
+    of_terms = {loss: f"weight of the loss `{loss}`." for loss in ("dml", "kd") if loss != name}
+    further = {
+        "branches": "how many there are, the student's own upper layers included.",
+        "stage": "the last that the branches share; none = the last but one of `stage1`, `stage2` ...",
+        "stages": "where branches begin, and last what they are drawn to; none = `stage1`, `stage2` ...",
+        "teachers": "how many of the peers are the larger networks.",
+        "views": "whether all networks see the same pictures, or each its own augmentation of them (`own`).",
+    }
         **own,
+        "temperature": "T > 0 of the softened outputs.",
         "preset": "the paper's values for a kind of data, as above.",
         "ce": "weight of the supervised loss.",
         loss: f"weight of the loss `{loss}`.",
@@ -249,6 +258,8 @@ def method_texts(name: str, losses: Mapping[str, Any]) -> dict[str, str]:
         "deep_ce": "weight of the supervised loss of that exit.",
         "decay": "share of the average of the weights that stays per step.",
         "momentum": "share of what was said before that stays when a picture is seen again.",
+        **of_terms,
+        **further,
     }
 
 

@@ -44,7 +44,9 @@ def make_net(seed=0, **options):
 def make_batch(n=6, classes=5, seed=0, **options):
     generator = torch.Generator().manual_seed(seed)
     target = torch.randint(0, classes, (n,), generator=generator)
-    return Batch(torch.arange(n), torch.rand(n, 3, 8, 8, generator=generator), target, **options)
+    inputs = torch.rand(n, 3, 8, 8, generator=generator)
+    further = {name: torch.rand(n, 3, 8, 8, generator=generator) for name in ("view2", "view3", "same_class")}
+    return Batch(torch.arange(n), inputs, target, **{"further": further, **options})
 
 
 def now(value=0.0):
@@ -92,6 +94,11 @@ def self_memory(student, *, num_samples, weight=1.0):
     """Outside method: the student learns from what it said of each sample before."""
     sources = {"student": Learner(student), "before": Memory(num_samples, student.num_classes)}
     return Graph(sources, [Term("task"), Term("kd", teacher="before", weight=weight)])
+
+
+def one_peer(student, peer):
+    """Outside method with a single second network that trains along."""
+    return Graph({"student": Learner(student), "peer": Learner(peer)}, [Term("task"), Term("task", student="peer")])
 
 
 def ready_made(student, teacher, *, criterion, example):

@@ -88,7 +88,8 @@ def test_what_several_teachers_cannot_do_is_one_clear_line():
     student, first, second = three()
     both = {"student": student, "teacher": [first, second]}
     cases = [
-        (lambda: distillation("dml", **both), "method 'dml': takes one second network, not 2"),
+        (lambda: distillation("graph_parts:one_peer", **both), "takes one second network, not 2"),
+        (lambda: distillation("dml", teacher_shares=[1.0, 2.0], **both), "'dml': teacher_shares are of ready teachers"),
         (lambda: distillation("graph_parts:ready_made", **both), "must return a Graph, to learn from several"),
         (lambda: distillation("kd", teacher_shares=[1.0], **both), "a number above 0 for each of 2 teachers"),
         (lambda: distillation("kd", teacher_shares=[1.0, 0.0], **both), r"not \[1.0, 0.0\]"),

@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from limbeck.distill.branched import byot, one
 from limbeck.distill.features import at, crd, cwd, fitnet, mgd, reviewkd, rkd, sp
 from limbeck.distill.graph import Graph, teacher_names, with_teachers
 from limbeck.distill.objective import Distillation
 from limbeck.distill.offline import ctkd, dist, dkd, kd, lskd, nkd, tf_kd_self, wsld, wttm
-from limbeck.distill.online import bdkd, dml, kdcl
+from limbeck.distill.online import bdkd, dml, kdcl, switokd
 from limbeck.distill.presets import PRESETS
-from limbeck.distill.self_taught import label_smoothing, nkd_ema, nkd_memory, ps_kd, tf_kd, uskd, zipf_ls
+from limbeck.distill.self_taught import cs_kd, label_smoothing, nkd_ema, nkd_memory, ps_kd, tf_kd, uskd, zipf_ls
 from limbeck.distill.sources import Frozen, Learner
 from limbeck.distill.term import TASK, Term, check_term
 from limbeck.errors import InputError, unknown_name
@@ -37,15 +38,17 @@ __all__ = [
     "teacher_role",
 ]
 
-ROLES = ("student", "teacher", "peer", "criterion", "example", "num_samples", "epochs")
+ROLES = ("student", "teacher", "peer", "peers", "criterion", "example", "num_samples", "epochs")
 """What a method is handed where its signature names it: `teacher` is ready and frozen, `peer` trains from scratch
-along.
+along, and `peers` are one or several that do.
 """
 
 
 METHODS: dict[str, Callable[..., Graph | Distillation]] = {
     "at": at,
     "bdkd": bdkd,
+    "byot": byot,
+    "cs_kd": cs_kd,
     "crd": crd,
     "ctkd": ctkd,
     "cwd": cwd,
@@ -61,10 +64,12 @@ METHODS: dict[str, Callable[..., Graph | Distillation]] = {
     "nkd": nkd,
     "nkd_ema": nkd_ema,
     "nkd_memory": nkd_memory,
+    "one": one,
     "ps_kd": ps_kd,
     "reviewkd": reviewkd,
     "rkd": rkd,
     "sp": sp,
+    "switokd": switokd,
     "tf_kd": tf_kd,
     "tf_kd_self": tf_kd_self,
     "uskd": uskd,
@@ -94,7 +99,7 @@ def distillation(
         method: of `METHODS`, or `package.module:name`.
         student: the network to train and hand over.
         teacher: the second network, for methods that take one: a ready teacher, or the peer of an online method.
-            Several ready teachers teach by the mean of their logits.
+            Several ready teachers teach by the mean of their logits; several peers each train along.
         teacher_shares: of several teachers in that mean, one number each; None = equal.
         criterion: (output, target) -> scalar, the task's; None = cross-entropy over the labelled samples.
         example: a batch to check the graph with; None = noise of the student's input size.
@@ -111,6 +116,7 @@ def distillation(
         "student": student,
         "teacher": teachers[0] if teachers else None,
         "peer": teachers[0] if teachers else None,
+        "peers": teachers,
         "criterion": criterion,
         "example": example,
         "num_samples": num_samples,
@@ -126,8 +132,13 @@ def distillation(
     if not isinstance(made, Graph):
         what = "a Graph or a Distillation" if len(teachers) < 2 else "a Graph, to learn from several teachers"
         raise InputError(f"method '{method}': must return {what}, not {type(made).__name__}")
+    sources: Mapping[str, nn.Module] = made.sources
+    if "peers" not in asked:
+        sources = with_teachers(sources, teachers, teacher_shares, where=f"method '{method}'")
+    elif teacher_shares is not None:
+        raise InputError(f"method '{method}': teacher_shares are of ready teachers; peers have none")
     return Distillation(
-        with_teachers(made.sources, teachers, teacher_shares, where=f"method '{method}'"),
+        sources,
         made.terms,
         criterion=criterion,
         example=example,
@@ -176,7 +187,7 @@ def teacher_role(
     """
     if method is not None:
         parameters = inspect.signature(_find(method)).parameters
-        return "frozen" if "teacher" in parameters else "trained" if "peer" in parameters else "none"
+        return "frozen" if "teacher" in parameters else "trained" if {"peer", "peers"} & parameters.keys() else "none"
     edges = [_as_term(term) for term in terms]
     if any(_names_teacher(term.learner) for term in edges):
         return "trained"

@@ -9,10 +9,17 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
         "cifar100": {"ce": 1.0, "at": 1000.0},
         "imagenet": {"ce": 1.0, "at": 1000.0},
     },
+    "byot": {
+        "cifar100": {"ce": 0.9, "kd": 0.1, "byot": 1e-6 * 128, "temperature": 3.0},
+    },
     "crd": {
         "cifar100": {"ce": 1.0, "crd": 0.8, "kd": 0.0, "kd_temperature": 4.0},
         "cifar100_kd": {"ce": 1.0, "crd": 0.8, "kd": 1.0, "kd_temperature": 4.0},
         "imagenet": {"ce": 1.0, "crd": 0.8, "kd": 0.0, "kd_temperature": 4.0},
+    },
+    "cs_kd": {
+        "cifar100": {"ce": 1.0, "cs_kd": 1.0, "temperature": 4.0},
+        "fine_grained": {"ce": 1.0, "cs_kd": 3.0, "temperature": 4.0},
     },
     "ctkd": {
         "cifar100": {"ce": 0.1, "ctkd": 0.9, "lowest": 1.0, "span": 20.0, "ramp": 10 / 240},
@@ -89,6 +96,9 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
         "imagenet_vit": {"ce": 1.0, "nkd": 1.0, "temperature": 1.0, "gamma": 1.0},
         "cifar100": {"ce": 1.0, "nkd": 1.0, "temperature": 3.0, "gamma": 3.5},
     },
+    "one": {
+        "cifar100": {"ce": 1.0, "one": 1.0, "temperature": 3.0, "ramp": 80 / 300},
+    },
     "ps_kd": {
         "cifar100": {"alpha": 0.8},
     },
@@ -137,8 +147,10 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
         "imagenet": {"ce": 1.0, "zipf_ls": 0.1, "upsample": 1},
     },
 }
-"""Method -> data set -> the values that the authors' configurations hold for it (mdistiller's for `kd`, those of a
-common re-implementation for `kdcl`).
+"""Method -> data set -> the values that the authors' configurations hold for it (mdistiller's for `kd`, those of
+common re-implementations for `kdcl` and `byot`).
+
+The feature weight of `byot` is 1e-6 there, of a sum over batches of 128.
 
 Of `dkd`, mdistiller names one beta per pair of networks: 8 for resnet32x4 as the teacher, and for resnet50 or WRN-40-2
 with a student of another family; 6 (`cifar100_wide`) for VGG13, and WRN-40-2 within its family; 2 (`cifar100_resnet`)

@@ -6,10 +6,10 @@ from torch import nn
 
 from limbeck.distill.graph import Graph, preset_values
 from limbeck.distill.memories import Ema, Memory
-from limbeck.distill.sources import Learner
+from limbeck.distill.sources import Learner, SecondPass
 from limbeck.distill.term import TASK, Term
 
-__all__ = ["label_smoothing", "nkd_ema", "nkd_memory", "ps_kd", "tf_kd", "uskd", "zipf_ls"]
+__all__ = ["cs_kd", "label_smoothing", "nkd_ema", "nkd_memory", "ps_kd", "tf_kd", "uskd", "zipf_ls"]
 
 
 def ps_kd(
@@ -25,6 +25,25 @@ def ps_kd(
     before = Memory(num_samples, unseen="label")
     terms = [Term("ps_kd", teacher="before", options={"alpha": values["alpha"], "epochs": epochs})]
     return Graph({"student": Learner(student), "before": before}, terms)
+
+
+def cs_kd(
+    student: nn.Module,
+    *,
+    preset: str = "cifar100",
+    ce: float | None = None,
+    cs_kd: float | None = None,
+    temperature: float | None = None,
+) -> Graph:
+    """Self-distillation from what the student says of another picture of the same class (presets cifar100, fine_grained)."""
+    values = preset_values("cs_kd", preset, ce=ce, cs_kd=cs_kd, temperature=temperature)
+    learner = Learner(student)
+    options = {"temperature": values["temperature"]}
+    terms = [
+        Term(TASK, weight=values["ce"]),
+        Term("kd", teacher="classmate", weight=values["cs_kd"], name="cs_kd", options=options),
+    ]
+    return Graph({"student": learner, "classmate": SecondPass(learner, view="same_class")}, terms)
 
 
 def uskd(

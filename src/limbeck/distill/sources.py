@@ -26,7 +26,6 @@ __all__ = [
     "check_stages",
     "look",
     "numbered_stages",
-    "numbered_stages",
     "pictures_of",
     "read",
     "stage_list",
@@ -113,11 +112,6 @@ def numbered_stages(network: nn.Module) -> list[str]:
     return [name for name in stage_list(network) if re.fullmatch(r"stage\d+", name)]
 
 
-def numbered_stages(network: nn.Module) -> list[str]:
-    """Those of a network's stages that are called `stage1`, `stage2` ..., from input to output."""
-    return [name for name in stage_list(network) if re.fullmatch(r"stage\d+", name)]
-
-
 def check_stages(network: nn.Module, names: Sequence[str], *, offers: Sequence[str] = ()) -> None:
     """Raise `InputError` for a stage that `network` does not have, listing `offers` too."""
     known = stage_list(network)
@@ -190,11 +184,12 @@ class Learner(Source):
 
     def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
         """One pass, with what was asked for."""
+        pictures = pictures_of(batch, self.view)
         if self._dense is None:
-            outputs = look(self.network, batch.inputs, self._stages)
+            outputs = look(self.network, pictures, self._stages)
         else:
             with tap(self.network, self._dense.parts) as shown:
-                outputs = look(self.network, batch.inputs, (*self._stages, *self._dense.stages))
+                outputs = look(self.network, pictures, (*self._stages, *self._dense.stages))
             feature = {**outputs.stages, **shown}[self._dense.place]
             outputs.stages["dense"] = self._dense(self.network, feature)
         heads = dict(zip(dict.fromkeys(self._exit_stages.values()), self.exits, strict=True))

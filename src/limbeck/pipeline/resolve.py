@@ -13,7 +13,7 @@ from limbeck.measure import open_device
 from limbeck.models import Network
 from limbeck.parts import find_part
 from limbeck.pipeline.context import Context
-from limbeck.pipeline.distill import build_graph, check_graph, lessons_of
+from limbeck.pipeline.distill import Lesson, build_graph, check_graph, lessons_of
 from limbeck.pipeline.search import space_of
 from limbeck.pipeline.teacher_cache import check_cache, kept_bytes
 from limbeck.pipeline.train import load_given
@@ -58,9 +58,18 @@ def resolve(context: Context) -> None:
     for lesson in lessons_of(recipe):
         others = [networks[one] for one in lesson.others]
         graph = build_graph(context, lesson, networks[lesson.name], others, example=example)
+        _check_batches(context, lesson, graph.needs())
         if lesson.assistant is None or lesson.assistant.weights is None:
             cached += check_cache(context, graph, lesson.train, seed=lesson.seed)
     _check_disk(context, sum(network.params() for network in networks.values()), max(0, cached - kept_bytes(context)))
+
+
+def _check_batches(context: Context, lesson: Lesson, needs: frozenset[str]) -> None:
+    settings = lesson.train.model_copy(update={"batch_size": 1})
+    try:
+        context.loader(settings, seed=lesson.seed, unlabelled=True, needs=needs)
+    except InputError as error:
+        raise InputError(f"{lesson.where}: {error}") from error
 
 
 def _teaching(context: Context, name: str, model: TrainedModel) -> Network:
