@@ -1,4 +1,5 @@
-"""Writes the generated parts of the documentation: every recipe field (recipe.md) and every named part (parts.md).
+"""Writes the generated parts of the documentation: every recipe field (recipe.md), the shipped recipes (recipes.md) and
+every named part (parts.md).
 
 Everything here comes from the code: pydantic models, literal tables, signatures, docstrings. What is written by hand
 (the text above the marker of each page) is left as it is. Run: python docs/make_reference.py [--check]
@@ -233,7 +234,6 @@ def method_texts(name: str, losses: Mapping[str, Any]) -> dict[str, str]:
     """What a method's options mean: those of the loss that it is named after, and the weights of its terms."""
     loss = UNDER_ANOTHER_NAME.get(name, name)
     own = argument_texts(losses[loss]) if loss in losses else {}
-    return {
     of_terms = {loss: f"weight of the loss `{loss}`." for loss in ("dml", "kd") if loss != name}
     further = {
         "branches": "how many there are, the student's own upper layers included.",
@@ -242,8 +242,9 @@ def method_texts(name: str, losses: Mapping[str, Any]) -> dict[str, str]:
         "teachers": "how many of the peers are the larger networks.",
         "views": "whether all networks see the same pictures, or each its own augmentation of them (`own`).",
     }
-        **own,
+    return {
         "temperature": "T > 0 of the softened outputs.",
+        **own,
         "preset": "the paper's values for a kind of data, as above.",
         "ce": "weight of the supervised loss.",
         loss: f"weight of the loss `{loss}`.",
@@ -251,7 +252,6 @@ def method_texts(name: str, losses: Mapping[str, Any]) -> dict[str, str]:
         "peer_dml": "weight of the loss `dml` of the peer.",
         "student_stages": "the student's stages that learn; none = as the method says.",
         "teacher_stages": "the teacher's stages, paired with the student's in order; none = of the same relative depth.",
-        "kd": "weight of the loss `kd`.",
         "kd_temperature": "of the loss `kd` beside it.",
         "exit_stage": "where the exit sits; none = the last but one stage.",
         "deep_stage": "a stage whose exit, trained along, votes at its positions, too; none = the last map alone.",
@@ -344,7 +344,29 @@ def cell_text(text: str) -> str:
     return re.sub(r"\bNone\b", "none", text).replace("|", "\\|").removesuffix(".")
 
 
-PAGES: dict[str, Callable[[], str]] = {"recipe.md": recipe_reference, "parts.md": parts_reference}
+def recipes_reference() -> str:
+    """The shipped recipes by folder; published rows with the figures in their headers."""
+    from limbeck.pipeline.start import list_recipes, recipe_header, recipe_notes
+
+    folders: dict[str, list[tuple[str, ...]]] = {}
+    for name in list_recipes():
+        notes = recipe_notes(name)
+        if notes:
+            row = (f"`{name}`", recipe_header(name), notes["published"], notes["ours"])
+            folders.setdefault(name.rpartition("/")[0], []).append(row)
+    further = [f"- `{name}`: {recipe_header(name)}" for name in list_recipes() if not recipe_notes(name)]
+    tables = [
+        f"## `{folder}`\n\n{table(('recipe', 'what it is', 'published', 'ours'), rows)}"
+        for folder, rows in folders.items()
+    ]
+    return "\n\n".join([*tables, "## Others", "\n".join(further)]) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "recipe.md": recipe_reference,
+    "recipes.md": recipes_reference,
+    "parts.md": parts_reference,
+}
 
 
 def page_text(name: str) -> str:

@@ -106,7 +106,7 @@ def test_every_stage_has_a_page_that_the_readme_links():
     from limbeck.cli import STAGES
 
     readme = (ROOT / "README.md").read_text()
-    for page in [*STAGES, "data", "recipe", "parts", "report", "python", "extending", "design"]:
+    for page in [*STAGES, "data", "recipe", "recipes", "parts", "report", "python", "extending", "design"]:
         assert f"(docs/{page}.md)" in readme
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from limbeck.errors import InputError, unknown_name
 from limbeck.recipe import Recipe, parse_recipe, read_recipe
 
-__all__ = ["is_bare_data", "list_recipes", "open_recipe", "parse_changes", "recipe_header"]
+__all__ = ["is_bare_data", "list_recipes", "open_recipe", "parse_changes", "recipe_header", "recipe_notes"]
 
 
 def list_recipes() -> list[str]:
@@ -38,6 +39,23 @@ def recipe_header(name: str) -> str:
     """First comment line of a shipped recipe: what it is, in one line."""
     first = recipe_text(name).split("\n", 1)[0]
     return first.removeprefix("#").strip()
+
+
+def recipe_notes(name: str) -> dict[str, str]:
+    """What the header of a shipped recipe says below its first line, in its order; empty for one without such lines.
+
+    A published row has `command`, `protocol`, `time`, `hardware`, `published`, `ours`, `differs` and perhaps `mind`.
+    """
+    notes: dict[str, str] = {}
+    for line in recipe_text(name).splitlines()[1:]:
+        if not line.startswith("#"):
+            break
+        field = re.match(r"# ([a-z]+): +(.*)", line)
+        if field:
+            notes[field[1]] = field[2]
+        elif notes:
+            notes[next(reversed(notes))] += " " + line.removeprefix("#").strip()
+    return notes
 
 
 def is_bare_data(given: str) -> bool:
