@@ -11,7 +11,7 @@ from limbeck.errors import InputError
 from limbeck.losses.checks import class_indices, logit_pair
 from limbeck.losses.divergence import forward_kl
 
-__all__ = ["distances", "switokd", "waits"]
+__all__ = ["distances", "switokd", "threshold", "waits"]
 
 
 def switokd(student: Tensor, teacher: Tensor, *, target: Tensor, temperature: float = 1.0) -> Tensor:
@@ -71,15 +71,22 @@ def distances(compact: Tensor, larger: Tensor, *, target: Tensor) -> Tensor:
     return torch.stack([to_label(ours), to_label(theirs), (ours - theirs).abs().sum(1).mean()])
 
 
+def threshold(figures: Tensor) -> Tensor:
+    """The gap above which the larger network is too far ahead: s - t exp(-t / (s + t)), 0-d.
+
+    Args:
+        figures: [3] what `distances` gives: s of the compact, t of the larger network to the labels, and their gap.
+    """
+    compact, larger, _ = figures.unbind()
+    total = (compact + larger).clamp(min=torch.finfo(figures.dtype).tiny)  # both may be right beyond doubt
+    return compact - torch.exp(-larger / total) * larger
+
+
 def waits(figures: Tensor) -> Tensor:
     """Whether the larger network is to wait, 0-d bool: it is nearer to the labels, and too far from the compact one.
-
-    Too far is a gap above s - t exp(-t / (s + t)), for distances s of the compact and t of the larger network to the
-    labels.
 
     Args:
         figures: [3] what `distances` gives.
     """
     compact, larger, gap = figures.unbind()
-    discount = torch.exp(-larger / (compact + larger).clamp(min=torch.finfo(figures.dtype).tiny))
-    return (gap > compact - discount * larger) & (larger < compact)
+    return (gap > threshold(figures)) & (larger < compact)
