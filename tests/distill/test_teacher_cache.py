@@ -532,6 +532,8 @@ def test_top_rows_are_refused_where_they_do_not_pay(classes, top_k, told):
         ("kd", {}, False),
         ("nkd", {"temperature": 1.0}, True),
         ("dist", {"temperature": 1.0}, True),
+        ("dkd", {"temperature": 1.0}, True),
+        ("dkd", {"temperature": 1.0, "standardise": True}, False),
         ("lskd", {"temperature": 1.0}, False),
     ],
 )

@@ -124,7 +124,8 @@ def _check_top_k(edge: Edge, objective: Distillation) -> None:
     temperature = edge.options.get("temperature")
     if temperature is None and loss in SOFTMAX_LOSSES:
         temperature = inspect.signature(edge.call).parameters["temperature"].default
-    if loss not in SOFTMAX_LOSSES or temperature != 1:
+    # standardised logits depend on the spread of all of them, which is lost
+    if loss not in SOFTMAX_LOSSES or temperature != 1 or edge.options.get("standardise"):
         raise InputError(
             f"teacher.cache_top_k: {edge.term.arrow} is not one of {', '.join(SOFTMAX_LOSSES)} at temperature 1, and what "
             "is left out would bend its gradient; leave teacher.cache_top_k out"
