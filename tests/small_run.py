@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
+
 from limbeck.recipe import Recipe, parse_recipe
 
 FAKE = "limbeck.testing:FakeDevice,base_ms=0.1,ms_per_million_macs=0.2"
@@ -36,3 +41,22 @@ def small_tree(**changes: object) -> dict:
 def small_recipe(**changes: object) -> Recipe:
     """`small_tree`, checked; `section__field=value` changes a field, None removes it."""
     return parse_recipe(small_tree(**changes), where="test")
+
+
+def run_to_report(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """A whole run, with stand-ins for `export` and `measure`: tracing takes most of a small run's time."""
+    from limbeck.pipeline import run
+    from limbeck.pipeline.folder import StageRecord
+
+    def export(context: Any, models: dict[str, str], upstream: dict[str, Any]) -> StageRecord:
+        artifacts = {name: {"path": f"{name}.onnx"} for name in models}
+        return StageRecord("export", "", {}, {"artifacts": artifacts, "parity": [], "int8": None}, 0.0)
+
+    def measure(context: Any, models: dict[str, str], upstream: dict[str, Any]) -> StageRecord:
+        timed = {"size_bytes": 1000, "latency_ms": {"median": 1.0, "p90": 1.0, "iqr": 0.0, "n": 20}}
+        return StageRecord("measure", "", {}, {"measurements": {name: [timed] for name in models}}, 0.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "export", export)
+        patch.setattr(run, "measure", measure)
+        return run.run_recipe(recipe, folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import platform
 import subprocess
 import time
@@ -18,6 +19,7 @@ from limbeck.calibrate import softmax
 from limbeck.errors import InputError
 from limbeck.files import read_json, write_json, write_text
 from limbeck.pipeline.context import Context
+from limbeck.pipeline.distill import in_words, lessons_of
 from limbeck.pipeline.folder import StageRecord
 from limbeck.pipeline.paired import paired_difference
 from limbeck.report import attach_seeds, judge, render, render_many, write_report
@@ -25,13 +27,12 @@ from limbeck.report import attach_seeds, judge, render, render_many, write_repor
 __all__ = ["report_runs", "seeds_text", "summary_text", "write_run_report", "write_seeds_report"]
 
 ROLES = {
-    "teacher": "teaches, not deployed",
     "plain": "the same student without distillation",
     "off_the_shelf": "a ready pretrained network, fine-tuned",
     "student": "the result",
     "student_int8": "the result in int8",
 }
-ORDER = ("teacher", "plain", "off_the_shelf", "student", "student_int8")
+ORDER = ("teacher", "assistant", "plain", "off_the_shelf", "student", "student_int8")
 PACKAGES = ("limbeck", "torch", "torchvision", "timm", "onnx", "onnxruntime", "optuna", "numpy")
 WORST_CONFUSIONS = 6
 EXAMPLES_EACH = 4
@@ -59,7 +60,10 @@ def write_run_report(
         "warnings": context.splits.report.get("warnings", []),
         "confusions": confusions,
         "paired": _paired(context, records, exported),
-        "stages": [{"name": name, "seconds": record.seconds} for name, record in records.items()],
+        "stages": [
+            {"name": name, "seconds": record.seconds, "note": record.result.get("note")}
+            for name, record in records.items()
+        ],
         "provenance": provenance(context, started=started, command=command),
     }
     report["verdicts"] = judge(report)
@@ -69,7 +73,29 @@ def write_run_report(
 
 
 def _ordered(names: Any) -> list[str]:
-    return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+    """In the order of `ORDER`; numbered ones by number, before the mean that has their name without one."""
+
+    def place(name: str) -> tuple[int, float]:
+        kind = name if name in ORDER else name.rstrip("0123456789")
+        number = name.removeprefix(kind)
+        return ORDER.index(kind) if kind in ORDER else len(ORDER), int(number) if number else math.inf
+
+    return sorted(names, key=place)
+
+
+def _role(context: Context, name: str, trained: dict[str, Any]) -> str:
+    """What a model is for, in words."""
+    if name in ROLES:
+        return ROLES[name]
+    if trained["origin"] == "trained along":
+        return "the student's peer, trained along" if name == "teacher" else "trained along with the student"
+    if "mean_of" in trained:
+        return "of their logits: what is learned from"
+    chain = ["teacher", *(lesson.name for lesson in lessons_of(context.recipe))]
+    if name in chain[1:]:
+        place = chain.index(name)
+        return f"learned from {in_words(chain[place - 1])}, teaches {in_words(chain[place + 1])}; not deployed"
+    return "teaches, not deployed"
 
 
 def _stage_of(name: str, records: dict[str, StageRecord]) -> str:
@@ -91,10 +117,13 @@ def _model(
     record = records.get(_stage_of(name, records))
     trained = record.result if record is not None else records["distill/student"].result["peers"][name]
     metrics = judged["metrics"]
-    target = measured[name][0]
+    timed = measured.get(name, [])  # the mean of several teachers is no file to time
+    target = timed[0] if timed else {"size_bytes": None, "latency_ms": None}
     return {
         "name": name,
-        "role": ROLES.get(name, "trained together with the student"),
+        "role": _role(context, name, trained),
+        "peer": trained["origin"] == "trained along",
+        "mean_of": trained.get("mean_of"),
         "metrics": metrics,
         "validation": judged["validation"],
         "primary": {"name": task.primary, "value": metrics[task.primary], "higher_is_better": task.higher_is_better},
@@ -103,12 +132,12 @@ def _model(
         "nll": metrics["nll"],
         "params": trained["params"],
         "macs": trained["macs"],
-        "input_size": trained["input_size"],
+        "input_size": trained.get("input_size"),
         "size_bytes": target["size_bytes"],
         "latency_ms": target["latency_ms"],
-        "measurements": measured[name],
+        "measurements": timed,
         "seeds": {},
-        "artifact": exported["artifacts"][name]["path"],
+        "artifact": exported["artifacts"][name]["path"] if timed else None,
         "reliability": {
             "before": judged["before"],
             "after": judged["after"],
@@ -300,11 +329,14 @@ def summary_text(report: dict[str, Any]) -> str:
         if model.get("withheld"):
             lines.append(f"{model['name']:<16}withheld: {model['withheld']}")
             continue
+        head = f"{model['name']:<16}{model['primary']['value']:>9.4f}{model['ece']:>8.4f}"
         latency = model["latency_ms"]
-        lines.append(
-            f"{model['name']:<16}{model['primary']['value']:>9.4f}{model['ece']:>8.4f}{latency['median']:>11.3f}{latency['p90']:>9.3f}"
-            f"{model['size_bytes'] / 1e3:>9.0f}{model['params']:>11,}"
+        timed = (
+            f"{latency['median']:>11.3f}{latency['p90']:>9.3f}{model['size_bytes'] / 1e3:>9.0f}"
+            if latency
+            else f"{'':29}"
         )
+        lines.append(f"{head}{timed}{model['params']:>11,}")
     lines += [
         f"{'+' if v['kind'] == 'good' else '-' if v['kind'] == 'bad' else ' '} {v['text']}" for v in report["verdicts"]
     ]

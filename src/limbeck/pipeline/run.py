@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 import tempfile
 import time
@@ -17,7 +16,7 @@ from limbeck.pipeline.baselines import train_off_the_shelf
 from limbeck.pipeline.budget import check_budget
 from limbeck.pipeline.calibrate import calibrate
 from limbeck.pipeline.context import Context
-from limbeck.pipeline.distill import distill, distill_assistant, lessons_of, needs_trained_teacher
+from limbeck.pipeline.distill import distill, distill_assistant, in_words, lessons_of, needs_trained_teacher
 from limbeck.pipeline.export import export
 from limbeck.pipeline.folder import RunFolder, StageRecord
 from limbeck.pipeline.measure import measure
@@ -97,7 +96,7 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
 
     if needs_trained_teacher(recipe):
         for name in recipe.teachers:
-            keep(name, f"train/{name}", _told(f"train {_words(name)}", train_teacher, context, name))
+            keep(name, f"train/{name}", _told(f"train {in_words(name)}", train_teacher, context, name))
         if len(recipe.teachers) > 1:
             keep("teacher", "train/teacher", average_teachers(context, upstream(*models.values())))
 
@@ -120,7 +119,7 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
         *assistants, lesson = lessons_of(recipe)
         for one in assistants:
             taught = _told(
-                f"distill {_words(one.name)}", distill_assistant, context, one, upstream(*one.teachers.values())
+                f"distill {in_words(one.name)}", distill_assistant, context, one, upstream(*one.teachers.values())
             )
             keep(one.name, f"distill/{one.name}", taught)
         record = _told("distill", distill, context, lesson, after | upstream(*lesson.teachers.values()))
@@ -142,10 +141,6 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
         records[verb] = _told(verb, work, context, models if verb == "calibrate" else single, trained)
         trained = trained | upstream(verb)
     return records
-
-
-def _words(name: str) -> str:
-    return "the " + re.sub(r"(\d+)$", r" \1", name)
 
 
 def _told(what: str, work: Any, context: Context, *args: Any, **options: Any) -> StageRecord:

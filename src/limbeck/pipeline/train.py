@@ -95,7 +95,7 @@ def average_teachers(context: Context, upstream: dict[str, Any]) -> StageRecord:
         )
         mean.save(folder / "predictions.npz")
         costs = {key: sum(one[key] for one in found) for key in ("params", "macs")}
-        return {"origin": f"the mean of {', '.join(teachers)}", **costs}
+        return {"origin": "mean", "mean_of": [*teachers], **costs}
 
     return context.folder.do("train/teacher", inputs, work, world=context.world)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,7 +10,15 @@ from limbeck.report.compare import Comparison, Finding, compare
 from limbeck.report.numerals import change, figure, milliseconds, percent
 from limbeck.report.schema import Model, Reference, Report
 
-__all__ = ["judge_distillation", "judge_off_the_shelf", "judge_search", "judge_seeds", "judge_teacher"]
+__all__ = [
+    "judge_chain",
+    "judge_confidence",
+    "judge_distillation",
+    "judge_off_the_shelf",
+    "judge_search",
+    "judge_seeds",
+    "judge_teacher",
+]
 
 
 def judge_distillation(report: Report) -> Iterator[Finding]:
@@ -18,7 +27,8 @@ def judge_distillation(report: Report) -> Iterator[Finding]:
     if found is None:
         return
     base = f"{figure(found.metric, found.first)} {found.metric} against {figure(found.metric, found.second)}"
-    base += " for the same student trained without it"
+    peer = report.model_named("teacher")
+    base += f" for the same student trained {'alone' if peer and peer.peer else 'without it'}"
     if found.is_certain:
         kind, claim = ("good", "Distillation helped") if found.gain > 0 else ("bad", "Distillation hurt")
         yield kind, "distillation", f"{claim}: {base} ({found.words()})."
@@ -56,14 +66,15 @@ def judge_teacher(report: Report) -> Iterator[Finding]:
     found = compare(report, student, teacher)
     if found is None or student is None or teacher is None:
         return
+    other = "its peer" if teacher.peer else "the mean of its teachers" if teacher.mean_of else "the teacher"
     if found.is_certain:
         side = "above" if found.gain > 0 else "below"
-        text = f"The student is {change(found.metric, found.gain)} {found.metric} {side} the teacher"
+        text = f"The student is {change(found.metric, found.gain)} {found.metric} {side} {other}"
     elif found.has_test:
-        text = f"The student cannot be told from the teacher in {found.metric}"
+        text = f"The student cannot be told from {other} in {found.metric}"
     else:
         text = f"The student has {figure(found.metric, found.first)} {found.metric}"
-        text += f", the teacher {figure(found.metric, found.second)}"
+        text += f", {other} {figure(found.metric, found.second)}"
     text += f" ({found.words(short=True)})"
     savings = []
     for what, mine, theirs, less, more in (
@@ -74,7 +85,36 @@ def judge_teacher(report: Report) -> Iterator[Finding]:
         if mine and theirs:
             ratio = theirs / mine
             savings.append(f"{max(ratio, 1 / ratio):.1f} times {less if ratio >= 1 else more} {what}")
-    yield "neutral", "teacher", text + (f", with {', '.join(savings)}" if savings else "") + "."
+    text += (f", with {', '.join(savings)}" if savings else "") + "."
+    if teacher.peer:
+        text += " What training together did to the peer is not known: it was not trained alone."
+    yield "neutral", "teacher", text
+
+
+def judge_chain(report: Report) -> Iterator[Finding]:
+    """What each network of a chain of assistants reached; whether the detour paid takes another run to tell."""
+    assistants = [model for model in report.models if re.fullmatch(r"assistant\d*", model.name)]
+    chain = [report.model_named("teacher"), *assistants, report.model_named("student")]
+    figures = [(model.primary.name, model.primary.value) for model in chain if model is not None and model.primary]
+    if not assistants or len(figures) < len(chain) or any(value is None for _, value in figures):
+        return
+    by = "an assistant" if len(assistants) == 1 else f"{len(assistants)} assistants"
+    steps = ", then ".join(figure(name, value) for name, value in figures)
+    text = f"From the teacher by {by} to the student: {steps} {figures[0][0]}."
+    yield "neutral", "chain", f"{text} Whether the detour helped, a run without assistants would tell."
+
+
+def judge_confidence(report: Report) -> Iterator[Finding]:
+    """How far the student's confidence is off before any calibration, beside plain's and its peer's."""
+    shown = []
+    for name, whose in (("student", "the student"), ("plain", "plain"), ("teacher", "its peer")):
+        model = report.model_named(name)
+        diagram = model.reliability.before if model and model.reliability else None
+        if model and diagram and diagram.ece is not None and (name != "teacher" or model.peer):
+            shown.append(f"{percent(diagram.ece)} for {whose}")
+    if len(shown) > 1 and report.model_named("student"):
+        told = f"{', '.join(shown[:-1])} and {shown[-1]}"
+        yield "neutral", "confidence", f"Before any calibration the ECE is {told} (no test of the difference)."
 
 
 def judge_off_the_shelf(report: Report) -> Iterator[Finding]:

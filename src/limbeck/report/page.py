@@ -217,9 +217,9 @@ def _headline(report: Report) -> list[dict[str, str]]:
 
 
 def _reliability(report: Report) -> list[dict[str, Any]]:
-    """Diagrams by model, the student first."""
+    """Diagrams by model, the student first and its peer beside it; the others are folded away."""
     shown = []
-    for model in sorted(report.models, key=lambda model: model.name != "student"):
+    for model in sorted(report.models, key=lambda model: (model.name != "student", not model.peer)):
         if model.reliability is None:
             continue
         pair = []
@@ -231,7 +231,8 @@ def _reliability(report: Report) -> list[dict[str, Any]]:
             if chart:
                 pair.append((when, chart))
         if pair:
-            shown.append({"label": tables.label(model), "reliability": model.reliability, "charts": pair})
+            entry = {"label": tables.label(model), "reliability": model.reliability, "charts": pair}
+            shown.append({**entry, "folded": model.name != "student" and not model.peer})
     return shown
 
 

@@ -111,6 +111,8 @@ class Model(Record):
 
     name: str
     role: str | None = None
+    peer: bool | None = Field(default=None, description="whether it trained along with the student, from scratch")
+    mean_of: list[str] | None = Field(default=None, description="the models whose mean output it is: no network itself")
     metrics: dict[str, Any] | None = None
     primary: Primary | None = None
     top1: Share | None = None

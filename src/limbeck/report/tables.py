@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,7 +45,12 @@ class Table:
 
 def label(model: Model) -> str:
     """What the page calls a model."""
-    return _LABELS.get(model.name, model.name.replace("_", " "))
+    if model.name == "teacher" and (model.peer or model.mean_of):
+        return "Peer" if model.peer else "Teachers' mean"
+    if model.name in _LABELS:
+        return _LABELS[model.name]
+    numbered = re.fullmatch(r"(teacher|assistant)(\d*)", model.name)
+    return " ".join(numbered.groups()).strip().capitalize() if numbered else model.name.replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -101,12 +107,28 @@ def _metric_columns(models: Sequence[Model], n_test: int | None) -> list[_Column
     others = sorted(names - set(known)) if primary and primary.name not in _FIRST_METRICS else []  # of other tasks
     for name in [*known, *others]:
         higher = name not in _LOWER_IS_BETTER and not name.endswith(("_ece", "_error", "_loss"))
-        columns.append(_Column(_heading(name), _metric(name), _write(name), higher, rank=name in _FIRST_METRICS))
+        columns.append(
+            _Column(
+                _heading(name), _metric(name), _write(name), higher, note=_before(name), rank=name in _FIRST_METRICS
+            )
+        )
     return columns
 
 
+def _before(name: str) -> Callable[[Model], str]:
+    """What stands beneath a figure of confidence: the same before calibration, where a temperature changed it."""
+
+    def note(model: Model) -> str:
+        value = (model.metrics or {}).get(f"{name}_before")
+        is_changed = model.reliability is not None and model.reliability.after is not None
+        return f"was {figure(name, value)}" if is_changed and _is_number(value) else ""
+
+    return note
+
+
 def _heading(name: str) -> str:
-    return name.upper() if name in {"ece", "nll", "mce"} else name.replace("_", " ")
+    words = name.replace("_before", " before calibration").replace("_", " ").split(" ", 1)
+    return " ".join([words[0].upper() if words[0] in {"ece", "nll", "mce"} else words[0], *words[1:]])
 
 
 def _metric(name: str) -> Callable[[Model], float | None]:
@@ -163,7 +185,7 @@ def _fill(column: _Column, models: Sequence[Model]) -> list[Cell]:
 def seeds_table(report: Report) -> Table | None:
     """Mean and standard deviation over seeds by model; None where no model has them."""
     with_seeds = [model for model in report.models if model.seeds and isinstance(model.seeds.get("metrics"), dict)]
-    shown = ("top1", "ece", "nll", "latency_ms_median")
+    shown = ("top1", "ece_before", "ece", "nll", "latency_ms_median")
     primaries = [model.primary.name for model in with_seeds if model.primary]
     names = list(dict.fromkeys([*primaries, *shown]))
     names = [name for name in names if any(_mean(model, name) is not None for model in with_seeds)]
