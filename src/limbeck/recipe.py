@@ -200,7 +200,10 @@ class Distill(Section):
 class TrainedModel(Model):
     """A network with a training of its own, apart from the student's."""
 
-    weights: str | None = Field(None, description="path of trained weights; it is then not trained")
+    weights: str | None = Field(
+        None,
+        description="its own, then not trained: a run's folder, a checkpoint file, timm:NAME or torchvision:NAME",
+    )
     seed: int = Field(
         0, ge=0, description="of its training; apart from the run's seed, so that one teacher serves all seeds"
     )

@@ -17,7 +17,14 @@ from limbeck.models.cifar import CifarNetwork
 from limbeck.models.library import ModuleNetwork, TimmNetwork
 from limbeck.models.network import Network, TableNetwork, build
 from limbeck.models.providers import load_all_but_classifier, timm_network, timm_normalisation, torchvision_network
-from limbeck.models.storage import ARCHITECTURE_FILE, WEIGHTS_FILE, load_network, read_normalisation, read_state
+from limbeck.models.storage import (
+    ARCHITECTURE_FILE,
+    WEIGHTS_FILE,
+    is_saved_network,
+    load_network,
+    read_normalisation,
+    read_state,
+)
 from limbeck.models.table import Table
 from limbeck.models.weights import FillReport, adopt_conventions, choose_table, fill_from, fill_from_ours
 
@@ -77,11 +84,7 @@ def find_weights(
         network = maker(name, in_channels=in_channels, pretrained=True)
         return weights_of(network, str(pretrained))
     path = Path(pretrained)
-    if (
-        path.is_dir()
-        or path.name == ARCHITECTURE_FILE
-        or (path.name == WEIGHTS_FILE and (path.parent / ARCHITECTURE_FILE).exists())
-    ):
+    if is_saved_network(path):
         return replace(
             weights_of(load_network(path), str(path)), origin={"weights": str(path), "licence": "as its source"}
         )
@@ -149,7 +152,5 @@ def fill_from_path(network: Network, path: Path) -> Network:
     if (folder / ARCHITECTURE_FILE).exists():
         network.normalise_by(*read_normalisation(folder / ARCHITECTURE_FILE))
     network.origin |= {"weights": str(path), "licence": "not stated"}
-    total = network.params()
-    names = tuple(f"{prefix}{name}" for name in left)
-    network.filled = FillReport(total - sum(network.get_parameter(name).numel() for name in names), total, names)
+    network.filled = FillReport.of(network, [f"{prefix}{name}" for name in left])
     return network

@@ -21,6 +21,7 @@ from limbeck.errors import InputError, unknown_name
 from limbeck.models.library import ModuleNetwork, TimmNetwork
 from limbeck.models.network import INTERPOLATIONS, Network, build
 from limbeck.models.table import Table
+from limbeck.models.weights import FillReport
 from limbeck.parts import find_part
 
 __all__ = [
@@ -101,9 +102,21 @@ def timm_network(
         **timm_normalisation(module, in_channels, pretrained),
         "origin": origin,
     }
-    if not hasattr(module, "forward_intermediates") or not hasattr(module, "feature_info"):
-        return ModuleNetwork("timm", name, module, options, **owns)
-    return TimmNetwork(name, module, options, **owns)
+    network: Network
+    if hasattr(module, "forward_intermediates") and hasattr(module, "feature_info"):
+        network = TimmNetwork(name, module, options, **owns)
+    else:
+        network = ModuleNetwork("timm", name, module, options, **owns)
+    if pretrained:
+        network.filled = FillReport.of(network, [] if config["num_classes"] == num_classes else classifier_of(module))
+    return network
+
+
+def classifier_of(module: nn.Module) -> list[str]:
+    """The parameters of a timm network that timm leaves fresh for another number of classes."""
+    heads = module.pretrained_cfg["classifier"]
+    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+    return [f"module.{name}" for name, _ in module.named_parameters() if name.rpartition(".")[0] in heads]
 
 
 @contextmanager
@@ -173,12 +186,12 @@ def torchvision_network(
             state = weights.get_state_dict(progress=False, check_hash=True)
         except Exception as error:  # URLError, timeouts, a hash that does not match
             raise no_weights(full, error) from error
-        load_all_but_classifier(module, state, full)
+        left = load_all_but_classifier(module, state, full)
         origin |= {
             "weights": f"torchvision:{name}.{weights.name}",
             "licence": weights.meta.get("license", "BSD-3-Clause"),
         }
-    return ModuleNetwork(
+    network = ModuleNetwork(
         "torchvision",
         name,
         module,
@@ -192,6 +205,9 @@ def torchvision_network(
         else "bilinear",
         origin=origin,
     )
+    if pretrained:
+        network.filled = FillReport.of(network, [f"module.{name}" for name in left])
+    return network
 
 
 def load_all_but_classifier(module: nn.Module, state: dict[str, torch.Tensor], source: str) -> list[str]:

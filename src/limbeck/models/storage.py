@@ -19,7 +19,15 @@ from limbeck.models.network import Network, build
 from limbeck.models.providers import first_line, outside_network, timm_network, torchvision_network
 from limbeck.models.table import Table
 
-__all__ = ["ARCHITECTURE_FILE", "WEIGHTS_FILE", "load_network", "load_state", "read_state", "save_network"]
+__all__ = [
+    "ARCHITECTURE_FILE",
+    "WEIGHTS_FILE",
+    "is_saved_network",
+    "load_network",
+    "load_state",
+    "read_state",
+    "save_network",
+]
 
 ARCHITECTURE_FILE = "architecture.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -139,6 +147,14 @@ def build_architecture(value: Any, where: str | Path) -> Network:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: not a whole description of a network ({first_line(error)})") from error
     return network
+
+
+def is_saved_network(path: str | Path) -> bool:
+    """Whether `path` is what `load_network` takes: a folder, or one of the two files in it; not a bare file of weights."""
+    path = Path(path)
+    if path.name == WEIGHTS_FILE:
+        return (path.parent / ARCHITECTURE_FILE).exists()
+    return path.is_dir() or path.name == ARCHITECTURE_FILE
 
 
 def load_network(path: str | Path) -> Network:

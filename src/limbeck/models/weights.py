@@ -37,6 +37,12 @@ class FillReport:
     total: int
     not_filled: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, network: nn.Module, not_filled: Sequence[str] = ()) -> FillReport:
+        """The report on a network of which only the parameters `not_filled` kept their fresh values."""
+        total = sum(parameter.numel() for parameter in network.parameters())
+        return cls(total - sum(network.get_parameter(name).numel() for name in not_filled), total, tuple(not_filled))
+
     def describe(self) -> str:
         """The report as one line."""
         share = f"{self.filled:,} of {self.total:,} parameters filled ({self.filled / self.total:.1%})"

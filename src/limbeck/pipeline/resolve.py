@@ -16,7 +16,7 @@ from limbeck.pipeline.context import Context
 from limbeck.pipeline.distill import Lesson, build_graph, check_graph, lessons_of
 from limbeck.pipeline.search import space_of
 from limbeck.pipeline.teacher_cache import check_cache, kept_bytes
-from limbeck.pipeline.train import load_given
+from limbeck.pipeline.train import load_ready
 from limbeck.recipe import TrainedModel
 from limbeck.search import SAMPLERS
 from limbeck.tasks import TASKS
@@ -74,7 +74,7 @@ def _check_batches(context: Context, lesson: Lesson, needs: frozenset[str]) -> N
 
 def _teaching(context: Context, name: str, model: TrainedModel) -> Network:
     if model.weights is not None:
-        return load_given(model.weights, context, where=f"{name}.weights")
+        return load_ready(model, context, where=f"{name}.weights")
     return context.create(model, where=name)
 
 
@@ -87,6 +87,7 @@ def probe_batch(context: Context) -> Batch:
 def _check_weights(context: Context) -> None:
     recipe = context.recipe
     given = {f"{name}.weights": model.weights for name, model in (recipe.teachers | recipe.assistants).items()}
+    given = {where: path for where, path in given.items() if not (path or "").startswith(("timm:", "torchvision:"))}
     if recipe.search is not None:
         given["search.seed_weights"] = recipe.search.seed_weights
     for where, path in given.items():

@@ -15,6 +15,7 @@ from limbeck.data import PictureSet
 from limbeck.errors import InputError
 from limbeck.files import atomic_path, fingerprint, read_json, write_json
 from limbeck.models import Network, load_network, save_network
+from limbeck.models.storage import is_saved_network
 from limbeck.pipeline.context import Context, Predictions
 from limbeck.pipeline.folder import StageRecord
 from limbeck.recipe import Train, TrainedModel
@@ -25,6 +26,7 @@ __all__ = [
     "finish",
     "keep_trained",
     "load_given",
+    "load_ready",
     "train_objective",
     "train_student",
     "train_teacher",
@@ -65,7 +67,7 @@ def keep_trained(
 
     def work(folder: Path) -> dict[str, Any]:
         if model.weights is not None:
-            network = load_given(model.weights, context, where=f"{name}.weights")
+            network = load_ready(model, context, where=f"{name}.weights")
             return finish(context, network, folder, {"origin": f"given: {model.weights}"})
         if context.world.share((shared / "report.json").exists()):
             say(f"{name}: reused (trained before with the same data and settings, {shared.name})")
@@ -117,6 +119,26 @@ def load_given(path: str, context: Context, *, where: str, same_classes: bool = 
         raise InputError(f"{where}: {error}") from error
     if same_classes and network.num_classes != context.num_classes:
         raise InputError(f"{where}: {path} knows {network.num_classes} classes, the data has {context.num_classes}")
+    return network
+
+
+def load_ready(model: TrainedModel, context: Context, *, where: str) -> Network:
+    """The network that needs no training here: one that a run left in `model.weights`, or `model` filled with the
+    weights of that name, a checkpoint's or a library's.
+
+    Raises:
+        InputError: they cannot be had, are another network's, or know other classes.
+    """
+    assert model.weights is not None
+    if is_saved_network(model.weights):
+        return load_given(model.weights, context, where=where)
+    network = context.create(model.model_copy(update={"pretrained": model.weights}), where=where)
+    if network.filled.not_filled:
+        fresh = ", ".join(network.filled.not_filled[:2])
+        raise InputError(
+            f"{where}: {model.weights} does not know the data's {context.num_classes} classes ({fresh} would stay "
+            f"untrained); to train from these weights on, give them as pretrained"
+        )
     return network
 
 
