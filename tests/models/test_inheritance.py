@@ -104,6 +104,28 @@ def test_mobilenet_v3_with_squeeze_excite_is_cropped_too():
     assert target.origin["weights"] == "cropped from random"
 
 
+@pytest.mark.parametrize("name", ["mnasnet_a1", "mobilenet_v4_conv_small", "mobilenet_v4_conv_medium", "fbnet_c"])
+def test_the_families_inherit_from_wider_ones_of_their_own(name):
+    wide, narrow = (
+        family_table(name, num_classes=5, input_size=(32, 32), width_multiplier=width, small_images=True)
+        for width in (0.35, 0.25)
+    )
+    source, same, target = trained_like(wide), build(wide).eval(), build(narrow)
+    assert inherit_weights(source, same).share == inherit_weights(source, target).share == 1.0
+    pictures = torch.rand(2, 3, 32, 32)
+    assert torch.equal(source(pictures), same(pictures))
+    stem = source.stem.conv.weight
+    assert torch.equal(target.stem.conv.weight, stem[: len(target.stem.conv.weight)])
+
+
+def test_a_layer_that_the_source_lacks_stays_fresh():
+    table = family_table("mobilenet_v4_conv_small", num_classes=5, input_size=(32, 32), width_multiplier=0.25)
+    place = next(i for i, row in enumerate(table.rows) if row.kernel_size == 0)
+    rows = [replace(row, kernel_size=3) if i == place else row for i, row in enumerate(table.rows)]
+    report = inherit_weights(trained_like(table), build(replace(table, rows=tuple(rows))))
+    assert {name.split(".depthwise")[0] for name in report.fresh} == {f"rows.{place}.0"}
+
+
 def test_only_networks_of_tables_take_part():
     with pytest.raises(InputError, match="must be built from tables"):
         inherit_weights(create_model("timm:resnet18", num_classes=5), build(SEED))

@@ -12,7 +12,15 @@ from limbeck.models import build, create_model
 from limbeck.models.table import Table
 from limbeck.search import SPACES, Space, mobilenet_blocks, open_space
 
-REFERENCES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large")
+REFERENCES = (
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "mnasnet_a1",
+    "mobilenet_v4_conv_small",
+    "mobilenet_v4_conv_medium",
+)
 
 
 def draw(space, seed):
@@ -46,7 +54,7 @@ def test_every_point_gives_a_table_that_counts_and_returns_from_json(reference):
         )
 
 
-@pytest.mark.parametrize("reference", ["mobilenet_v1", "mobilenet_v3_small"])
+@pytest.mark.parametrize("reference", ["mobilenet_v1", "mobilenet_v3_small", "mnasnet_a1", "mobilenet_v4_conv_medium"])
 def test_points_build_networks_that_run_and_have_the_counted_parameters(reference):
     torch.set_num_threads(1)
     space = made(reference, picture_size=32)

@@ -6,11 +6,13 @@ Not here: calling an exporter (`onnx`), int8 (`quantize`).
 from __future__ import annotations
 
 import copy
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import onnx
 import torch
 from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 __all__ = ["Deployed", "tidy"]
@@ -48,12 +50,14 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
     """Bring what either exporter wrote to one form, in place.
 
     Means over height and width become `GlobalAveragePool` (runtimes run it in their blocked layout and in int8, a
-    `ReduceMean` in neither); traces of the exporting machine (source paths, stack traces) and unused constants go.
+    `ReduceMean` in neither); zeros put around a map before a convolution become its padding, for the same reason;
+    traces of the exporting machine (source paths, stack traces) and unused constants go.
     """
     nodes = []
     for node in model.graph.node:
         nodes.extend(_as_pool(node, model.graph))
     _replace(model.graph.node, nodes)
+    _fold_pads(model.graph)
     _drop_unused(model.graph)
     for item in (
         model,
@@ -87,6 +91,40 @@ def _as_pool(node: onnx.NodeProto, graph: onnx.GraphProto) -> list[onnx.NodeProt
     ]
 
 
+def _fold_pads(graph: onnx.GraphProto) -> None:
+    """Give zeros around height and width to the convolution that reads them; the `Pad` then has no reader left."""
+    pads = {node.output[0]: node for node in graph.node if node.op_type == "Pad"}
+    for node in graph.node:
+        pad = pads.get(node.input[0]) if node.op_type == "Conv" else None
+        around = _zeros_around(pad, graph) if pad is not None else None
+        if pad is None or around is None:
+            continue
+        given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        if given.get("auto_pad", b"NOTSET") != b"NOTSET" or len(given.get("kernel_shape", ())) != 2:
+            continue
+        own = given.get("pads") or [0, 0, 0, 0]
+        kept = [attribute for attribute in node.attribute if attribute.name != "pads"]
+        padded = helper.make_attribute("pads", [a + b for a, b in zip(own, around, strict=True)])
+        _replace(node.attribute, [*kept, padded])
+        node.input[0] = pad.input[0]
+
+
+def _zeros_around(pad: onnx.NodeProto, graph: onnx.GraphProto) -> list[int] | None:
+    """[top, left, bottom, right] of a `Pad` that puts zeros around the last two of four axes; None = another one."""
+    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in pad.attribute}
+    names = [*pad.input[1:], "", "", ""]
+    counts, value, axes = (_constant(graph, name) if name else [] for name in names[:3])
+    if given.get("mode", b"constant") != b"constant" or counts is None or value is None or axes is None or any(value):
+        return None
+    places = [axis % 4 for axis in axes] if axes else list(range(len(counts) // 2))
+    if len(places) * 2 != len(counts) or (not axes and len(places) != 4):
+        return None
+    begin, end = dict(zip(places, counts, strict=False)), dict(zip(places, counts[len(places) :], strict=True))
+    if any(begin.get(axis, 0) or end.get(axis, 0) for axis in (0, 1)) or min(counts) < 0:
+        return None
+    return [begin.get(2, 0), begin.get(3, 0), end.get(2, 0), end.get(3, 0)]
+
+
 def _rank_is_not_four(graph: onnx.GraphProto, name: str) -> bool:
     """Whether a tensor is known to have another rank, or its rank cannot be told."""
     for value in graph.value_info:
@@ -100,14 +138,27 @@ def _rank_is_not_four(graph: onnx.GraphProto, name: str) -> bool:
     return not (name in makers and makers[name].op_type in ("Conv", "MaxPool", "AveragePool"))
 
 
-def _constant(graph: onnx.GraphProto, name: str) -> list[int] | None:
-    for tensor in graph.initializer:
-        if tensor.name == name:
-            return [int(value) for value in numpy_helper.to_array(tensor)]
-    for node in graph.node:
-        if node.op_type == "Constant" and node.output[0] == name:
-            return [int(value) for value in numpy_helper.to_array(helper.get_attribute_value(node.attribute[0]))]
-    return None
+def _constant(graph: onnx.GraphProto, name: str) -> list[Any] | None:
+    """The numbers of a constant, flat; None where they depend on the graph's inputs."""
+    makers = {output: node for node in graph.node for output in node.output}
+    kept = {tensor.name: tensor for tensor in graph.initializer}
+
+    def value(name: str) -> np.ndarray | None:
+        if name in kept:
+            return numpy_helper.to_array(kept[name])
+        node = makers.get(name)
+        if node is None or (not node.input and node.op_type != "Constant"):
+            return None
+        given = {}
+        for place in filter(None, node.input):
+            if (found := value(place)) is None:
+                return None
+            given[place] = found
+        # the TorchScript exporter writes how numbers are worked out of constants, and not the numbers
+        return np.asarray(ReferenceEvaluator(node).run(None, given)[0])
+
+    found = value(name)
+    return None if found is None else found.ravel().tolist()
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:

@@ -40,13 +40,12 @@ class SamePadConv2d(nn.Conv2d):
     def forward(self, inputs: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C', ceil(H / stride), ceil(W / stride)]."""
         pads: list[int] = []
-        for side, kernel, stride in ((inputs.shape[3], *self._along(1)), (inputs.shape[2], *self._along(0))):
+        for axis, place in ((1, 3), (0, 2)):
+            # whole numbers, also in a trace: pads worked out in the graph would keep runtimes from folding them
+            side, kernel, stride = int(inputs.shape[place]), self.kernel_size[axis], self.stride[axis]
             total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
             pads += [total // 2, total - total // 2]
         return F.conv2d(F.pad(inputs, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
-
-    def _along(self, axis: int) -> tuple[int, int]:
-        return self.kernel_size[axis], self.stride[axis]
 
 
 class ConvNorm(nn.Module):

@@ -12,6 +12,7 @@ from typing import Any
 from limbeck.errors import InputError
 from limbeck.models import Row, Table, family_table
 from limbeck.models.costs import make_divisible
+from limbeck.models.rows import EXPANDING
 from limbeck.search.space import Point, Scalar, Space
 
 __all__ = ["BlockBuilder", "find_blocks", "mobilenet_blocks"]
@@ -148,7 +149,7 @@ def _alike(row: Row) -> tuple[str, int, int]:
 
 
 def _expands(row: Row) -> bool:
-    return row.block == "inverted" and row.expansion > 1
+    return row.block in EXPANDING and row.expansion > 1
 
 
 def _with_depth(rows: list[Row], depth: int) -> list[Row]:
