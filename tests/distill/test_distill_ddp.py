@@ -22,6 +22,7 @@ def test_two_processes_share_memories_and_gradients(tmp_path):
     memories = [torch.load(tmp_path / f"memory{rank}.pt") for rank in (0, 1)]
     assert torch.equal(memories[0]["values"], memories[1]["values"])
     assert memories[0]["filled"].tolist() == [True] * 9 + [False] * 3
+    assert [torch.load(tmp_path / f"resting{rank}.pt") for rank in (0, 1)] == [("peer",)] * 2  # by their mean, 0.55
     for rank in (0, 1):
         said = torch.load(tmp_path / f"said{rank}.pt")
         assert torch.allclose(memories[0]["values"][said["index"]], said["said"], atol=1e-6)
