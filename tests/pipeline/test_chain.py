@@ -223,8 +223,8 @@ def test_the_plan_counts_every_training(tmp_path: Path) -> None:
         ({**V2, "assistants": [{**V3, "model": "mobilenet_v9"}]}, {}, "assistant: unknown model"),
         (
             {**V2, "more": [V1]},
-            {"distill__method": "bdkd"},
-            r"distill: method 'bdkd': .* \[\[teacher.more\]\] is of no",
+            {"distill": {"terms": [{"loss": "kd", "student": "teacher1", "teacher": "student"}]}},
+            "distill: term .*several teachers are ready ones",
         ),
         ({**V2, "more": [{**V1, "weights": "nowhere"}]}, {}, "teacher2.weights: nowhere: no such file"),
         (

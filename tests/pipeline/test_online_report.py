@@ -8,6 +8,12 @@ from pathlib import Path
 import pytest
 from small_run import run_to_report, small_recipe
 
+from limbeck.errors import InputError
+from limbeck.models import load_network
+from limbeck.pipeline.context import Context
+from limbeck.pipeline.folder import RunFolder
+from limbeck.pipeline.resolve import resolve
+
 
 @pytest.mark.parametrize("method", ["bdkd", "dml"])
 def test_both_networks_of_an_online_run_are_told(tmp_path: Path, method: str) -> None:
@@ -38,3 +44,28 @@ def test_both_networks_of_an_online_run_are_told(tmp_path: Path, method: str) ->
     shown = re.findall(r"<h3>([^<,]*)|<details>", confidence[: confidence.index("</section>")])
     assert shown == ["Student", "Peer", "", "Plain"]  # both open, the others folded away
     assert "Teacher" not in re.sub(r"<pre.*?</pre>", "", page, flags=re.DOTALL)
+
+
+def test_several_peers_are_numbered(tmp_path: Path) -> None:
+    peer = {"model": "mobilenet_v2", "width_multiplier": 0.25}
+    teacher = {**peer, "more": [{**peer, "model": "mobilenet_v1"}]}
+    recipe = small_recipe(search=None, distill__method="dml", teacher=teacher, baselines={"plain": False})
+    report = run_to_report(recipe, tmp_path / "run")
+    models = {model["name"]: model for model in report["models"]}
+    assert list(models) == ["teacher1", "teacher2", "student"]
+    assert models["teacher1"]["params"] != models["teacher2"]["params"]
+    stages = tmp_path / "run" / "stages" / "distill" / "student"
+    kinds = {name: load_network(stages / name).architecture()["table"]["name"] for name in ("teacher1", "teacher2")}
+    assert kinds == {"teacher1": "mobilenet_v2", "teacher2": "mobilenet_v1"}
+    said = " ".join(verdict["text"] for verdict in report["verdicts"])
+    assert "peer 1" in said
+    assert "peer 2" in said
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Peer 1" in page
+    assert "Peer 2" in page
+
+
+def test_a_peer_starts_from_scratch(tmp_path: Path) -> None:
+    recipe = small_recipe(search=None, distill__method="bdkd", teacher__weights=str(tmp_path))
+    with pytest.raises(InputError, match="distill: method 'bdkd': the teacher trains along from scratch"):
+        resolve(Context(recipe, RunFolder(tmp_path / "run")))

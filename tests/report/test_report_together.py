@@ -33,6 +33,7 @@ def with_further(report, *names, before="plain"):
         ({"name": "teacher", "peer": True}, "Peer"),
         ({"name": "teacher", "mean_of": ["teacher1", "teacher2"]}, "Teachers' mean"),
         ({"name": "teacher2"}, "Teacher 2"),
+        ({"name": "teacher2", "peer": True}, "Peer 2"),
         ({"name": "assistant"}, "Assistant"),
         ({"name": "assistant12"}, "Assistant 12"),
         ({"name": "student_int8"}, "Student, int8"),
@@ -54,6 +55,16 @@ def test_a_peer_is_no_teacher(report):
     assert words["teacher"].endswith("What training together did to the peer is not known: it was not trained alone.")
     assert "the same student trained alone" in words["distillation"]
     assert not re.search(r"\bteacher", " ".join(words.values()))
+
+
+def test_several_peers_are_each_compared(report):
+    with_further(report, "teacher1", "teacher2")
+    report["models"] = [model for model in report["models"] if model["name"] != "teacher"]
+    for name in ("teacher1", "teacher2"):
+        named(report, name)["peer"] = True
+    told = [verdict["text"] for verdict in judge(report) if verdict["topic"] == "teacher"]
+    assert [re.search(r"peer \d", text)[0] for text in told] == ["peer 1", "peer 2"]
+    assert "for peer 1 and" in said(report)["confidence"]
 
 
 def test_a_students_gap_to_the_mean_of_its_teachers(report):

@@ -71,7 +71,7 @@ class Lesson:
     @property
     def others(self) -> tuple[str, ...]:
         """The names of the second networks in the graph, ready or not."""
-        return {"none": (), "trained": ("teacher",), "frozen": tuple(self.teachers)}[self.role]
+        return () if self.role == "none" else tuple(self.teachers)
 
     @property
     def where(self) -> str:
@@ -129,14 +129,13 @@ def _check_lesson(recipe: Recipe, lesson: Lesson) -> None:
     if method is not None:
         check_method(method, lesson.section.options, has_teacher=has_teacher and lesson.role != "none")
     else:
-        check_terms(
-            lesson.terms, teachers=min(1, len(lesson.teachers)) if lesson.role == "trained" else len(lesson.teachers)
-        )
+        check_terms(lesson.terms, teachers=len(lesson.teachers))
     what = "these terms" if method is None else f"method '{method}'"
     if lesson.role != "frozen" and recipe.assistants:
         raise InputError(f"{what}: learns from no ready teacher, so that [[teacher.assistants]] are of no use")
-    if lesson.role == "trained" and len(recipe.teachers) > 1:
-        raise InputError(f"{what}: one network trains along with the student, so that [[teacher.more]] is of no use")
+    given = [name for name in lesson.others if lesson.role == "trained" and recipe.teachers[name].weights]
+    if given:
+        raise InputError(f"{what}: {in_words(given[0])} trains along from scratch; leave its weights out")
 
 
 def build_graph(
@@ -159,7 +158,7 @@ def build_graph(
     shared: dict[str, Any] = {
         "student": student,
         "teacher": list(teachers),
-        "teacher_shares": lesson.shares if teachers else None,
+        "teacher_shares": lesson.shares if lesson.role == "frozen" else None,
         "criterion": task.criterion,
         "example": example,
         "num_samples": samples,
@@ -176,7 +175,7 @@ def distill(context: Context, lesson: Lesson, upstream: dict[str, Any]) -> Stage
     """Train the student in its graph; co-trained networks are kept beside it in folders of their own."""
     recipe = context.recipe
     sections = ["data", "augment", "student", "train", "distill"]
-    along = {"teacher": recipe.teacher.training()} if lesson.role == "trained" and recipe.teacher is not None else {}
+    along = {name: recipe.teachers[name].training() for name in lesson.others} if lesson.role == "trained" else {}
     further = {**along, **_of_shares(lesson), **cache_inputs(recipe)}
     inputs = context.inputs(*sections, task=recipe.task, **further, **upstream)
 
@@ -211,7 +210,7 @@ def distill_assistant(context: Context, lesson: Lesson, upstream: dict[str, Any]
 
 
 def _of_shares(lesson: Lesson) -> dict[str, Any]:
-    return {} if lesson.shares is None else {"shares": list(lesson.shares)}
+    return {"shares": list(lesson.shares)} if lesson.shares is not None and lesson.role == "frozen" else {}
 
 
 def _learn(context: Context, lesson: Lesson, student: Network, folder: Path) -> dict[str, Any]:
@@ -230,8 +229,10 @@ def _learn(context: Context, lesson: Lesson, student: Network, folder: Path) -> 
         higher_is_better=context.task.higher_is_better,
         name=lesson.name,
     )
+    # a method's peers are the recipe's teachers, in order; other networks of its own keep their names
+    names = {"peer" if i == 1 else f"peer{i}": name for i, name in enumerate(lesson.others, start=1)}
     peers = {
-        "teacher" if name == "peer" else name: network
+        names.get(name, name): network
         for name, network in objective.learners().items()
         if network is not objective.deployable()
     }
@@ -244,6 +245,5 @@ def _learn(context: Context, lesson: Lesson, student: Network, folder: Path) -> 
 
 def _teachers(context: Context, lesson: Lesson) -> list[Network]:
     if lesson.role == "trained":
-        assert context.recipe.teacher is not None
-        return [context.create(context.recipe.teacher, where="teacher")]
+        return [context.create(context.recipe.teachers[name], where=name) for name in lesson.others]
     return [context.load(lesson.teachers[name]) for name in lesson.others]

@@ -88,7 +88,7 @@ def _role(context: Context, name: str, trained: dict[str, Any]) -> str:
     if name in ROLES:
         return ROLES[name]
     if trained["origin"] == "trained along":
-        return "the student's peer, trained along" if name == "teacher" else "trained along with the student"
+        return "the student's peer, trained along" if name in context.recipe.teachers else "trained along"
     if "mean_of" in trained:
         return "of their logits: what is learned from"
     chain = ["teacher", *(lesson.name for lesson in lessons_of(context.recipe))]

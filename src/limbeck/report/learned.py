@@ -9,6 +9,7 @@ from dataclasses import replace
 from limbeck.report.compare import Comparison, Finding, compare
 from limbeck.report.numerals import change, figure, milliseconds, percent
 from limbeck.report.schema import Model, Reference, Report
+from limbeck.report.tables import label
 
 __all__ = [
     "judge_chain",
@@ -27,8 +28,8 @@ def judge_distillation(report: Report) -> Iterator[Finding]:
     if found is None:
         return
     base = f"{figure(found.metric, found.first)} {found.metric} against {figure(found.metric, found.second)}"
-    peer = report.model_named("teacher")
-    base += f" for the same student trained {'alone' if peer and peer.peer else 'without it'}"
+    is_online = any(model.peer for model in report.models)
+    base += f" for the same student trained {'alone' if is_online else 'without it'}"
     if found.is_certain:
         kind, claim = ("good", "Distillation helped") if found.gain > 0 else ("bad", "Distillation hurt")
         yield kind, "distillation", f"{claim}: {base} ({found.words()})."
@@ -61,12 +62,34 @@ def judge_seeds(report: Report) -> Iterator[Finding]:
 
 
 def judge_teacher(report: Report) -> Iterator[Finding]:
-    """How near the student comes to its teacher, and what it saves."""
-    student, teacher = report.model_named("student"), report.model_named("teacher")
-    found = compare(report, student, teacher)
-    if found is None or student is None or teacher is None:
-        return
-    other = "its peer" if teacher.peer else "the mean of its teachers" if teacher.mean_of else "the teacher"
+    """How near the student comes to its teacher or its peers, and what it saves."""
+    student, peers = report.model_named("student"), [model for model in report.models if model.peer]
+    for teacher in peers or filter(None, [report.model_named("teacher")]):
+        found = compare(report, student, teacher)
+        if found is None or student is None:
+            continue
+        other = "the mean of its teachers" if teacher.mean_of else "the teacher"
+        if teacher.peer:
+            other = "its peer" if len(peers) == 1 else label(teacher).lower()
+        text = _told_apart(found, other)
+        savings = []
+        for what, mine, theirs, less, more in (
+            ("multiply-accumulates", student.macs, teacher.macs, "fewer", "more"),
+            ("parameters", student.params, teacher.params, "fewer", "more"),
+            ("latency", _median(student), _median(teacher), "lower", "higher"),
+        ):
+            if mine and theirs:
+                ratio = theirs / mine
+                savings.append(f"{max(ratio, 1 / ratio):.1f} times {less if ratio >= 1 else more} {what}")
+        text += (f", with {', '.join(savings)}" if savings else "") + "."
+        if teacher.peer:
+            text += (
+                f" What training together did to {other.replace('its', 'the')} is not known: it was not trained alone."
+            )
+        yield "neutral", "teacher", text
+
+
+def _told_apart(found: Comparison, other: str) -> str:
     if found.is_certain:
         side = "above" if found.gain > 0 else "below"
         text = f"The student is {change(found.metric, found.gain)} {found.metric} {side} {other}"
@@ -75,20 +98,7 @@ def judge_teacher(report: Report) -> Iterator[Finding]:
     else:
         text = f"The student has {figure(found.metric, found.first)} {found.metric}"
         text += f", {other} {figure(found.metric, found.second)}"
-    text += f" ({found.words(short=True)})"
-    savings = []
-    for what, mine, theirs, less, more in (
-        ("multiply-accumulates", student.macs, teacher.macs, "fewer", "more"),
-        ("parameters", student.params, teacher.params, "fewer", "more"),
-        ("latency", _median(student), _median(teacher), "lower", "higher"),
-    ):
-        if mine and theirs:
-            ratio = theirs / mine
-            savings.append(f"{max(ratio, 1 / ratio):.1f} times {less if ratio >= 1 else more} {what}")
-    text += (f", with {', '.join(savings)}" if savings else "") + "."
-    if teacher.peer:
-        text += " What training together did to the peer is not known: it was not trained alone."
-    yield "neutral", "teacher", text
+    return f"{text} ({found.words(short=True)})"
 
 
 def judge_chain(report: Report) -> Iterator[Finding]:
@@ -105,12 +115,14 @@ def judge_chain(report: Report) -> Iterator[Finding]:
 
 
 def judge_confidence(report: Report) -> Iterator[Finding]:
-    """How far the student's confidence is off before any calibration, beside plain's and its peer's."""
+    """How far the student's confidence is off before any calibration, beside plain's and its peers'."""
+    peers = [model for model in report.models if model.peer]
+    named = [(report.model_named("student"), "the student"), (report.model_named("plain"), "plain")]
+    named += [(model, "its peer" if len(peers) == 1 else label(model).lower()) for model in peers]
     shown = []
-    for name, whose in (("student", "the student"), ("plain", "plain"), ("teacher", "its peer")):
-        model = report.model_named(name)
+    for model, whose in named:
         diagram = model.reliability.before if model and model.reliability else None
-        if model and diagram and diagram.ece is not None and (name != "teacher" or model.peer):
+        if diagram is not None and diagram.ece is not None:
             shown.append(f"{percent(diagram.ece)} for {whose}")
     if len(shown) > 1 and report.model_named("student"):
         told = f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -15,7 +15,6 @@ from limbeck.report.schema import Limits, Model, Report, Trial
 __all__ = ["Cell", "Table", "differing_fields", "label", "models_table", "ordered_trials", "seeds_table"]
 
 _LABELS = {
-    "teacher": "Teacher",
     "plain": "Plain",
     "off_the_shelf": "Off the shelf",
     "student": "Student",
@@ -45,12 +44,12 @@ class Table:
 
 def label(model: Model) -> str:
     """What the page calls a model."""
-    if model.name == "teacher" and (model.peer or model.mean_of):
-        return "Peer" if model.peer else "Teachers' mean"
-    if model.name in _LABELS:
-        return _LABELS[model.name]
     numbered = re.fullmatch(r"(teacher|assistant)(\d*)", model.name)
-    return " ".join(numbered.groups()).strip().capitalize() if numbered else model.name.replace("_", " ")
+    if numbered is None:
+        return _LABELS.get(model.name, model.name.replace("_", " "))
+    if model.mean_of:
+        return "Teachers' mean"
+    return f"{'peer' if model.peer else numbered[1]} {numbered[2]}".strip().capitalize()
 
 
 @dataclass(frozen=True)
