@@ -59,6 +59,7 @@ def look(network, inputs):
         ("mobilenet_v1", 32),
         ("mobilenet_v2", 32),
         ("cifar_resnet8", 16),
+        ("cifar_wrn_16_1", 16),
         ("timm:resnet10t", 64),
         ("timm:mobilenetv2_035", 64),
         ("torchvision:squeezenet1_1", 64),

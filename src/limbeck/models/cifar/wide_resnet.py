@@ -62,6 +62,7 @@ class CifarWideResNet(CifarNetwork):
                 channels = width
             self.add_module(f"block{number}", nn.ModuleDict({"layer": blocks}))
         self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU()  # a part, so that the last map, which is no stage, can be tapped
         self.fc = nn.Linear(channels, self.num_classes)
         draw_convolutions(self)
         nn.init.zeros_(self.fc.bias)
@@ -81,4 +82,4 @@ class CifarWideResNet(CifarNetwork):
                     keep(f"stage{number - 1}.preact", normed)
                 x = block(x, normed)
             keep(stage, x)
-        return F.relu(keep("stage3.preact", self.bn1(x)))
+        return self.relu(keep("stage3.preact", self.bn1(x)))
