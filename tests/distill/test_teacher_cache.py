@@ -552,6 +552,20 @@ def test_half_rows_come_back_as_they_are():
     assert torch.equal(rows.decode(rows.encode(logits)), logits.float())  # a half holds every bfloat16 of this size
 
 
+def test_a_view_is_held_on_the_device_where_there_is_room(tmp_path, monkeypatch):
+    """As on CUDA, with the free memory that a test says."""
+    teacher, batches = make_net(1), loader()
+    source = Cached(filled(tmp_path, teacher, batches))
+    here, free = torch.device("cpu"), [40 * 5 * 2 * 4 - 4]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[0], 10**9))
+    assert source._on_device(0, here) is None
+    free[0] += 4
+    held = source._on_device(0, here)
+    assert np.array_equal(held.numpy(), np.load(source.cache.path(0)))
+    assert source._on_device(0, here) is held
+    assert np.array_equal(source._on_device(1, here).numpy(), np.load(source.cache.path(1)))
+
+
 def test_batches_of_any_form_are_looked_up(tmp_path):
     teacher, batches = make_net(1), loader()
     cache = filled(tmp_path, teacher, batches)
