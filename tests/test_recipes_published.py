@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from limbeck.distill import Distillation, distillation
-from limbeck.models import Network
 from limbeck.pipeline.context import create_for
 from limbeck.pipeline.distill import check_graph, role_of_teacher
 from limbeck.pipeline.start import list_recipes, open_recipe, parse_changes, recipe_header, recipe_notes, recipe_text
@@ -33,14 +32,6 @@ def folder_of(name: str) -> str:
 @cache
 def recipe_of(name: str) -> Recipe:
     return open_recipe(name)[0]
-
-
-def network_of(model: Model, folder: str, device: str) -> Network:
-    """A network of a recipe with fresh weights; on `meta` its layers only, which takes no time."""
-    classes, side = FOLDERS[folder]
-    fields = {key: getattr(model, key) for key in Model.model_fields} | {"pretrained": False}
-    with torch.device(device):
-        return create_for(Model(**fields), num_classes=classes, picture_size=(side, side), where="model")
 
 
 # ---- headers
@@ -112,10 +103,26 @@ PROTOCOLS = {
     ("imagenet", "SwitOKD's"): stepped(120, 512, 0.1, 1e-4, (30, 60, 90)),
     ("imagenet", "mdistiller's"): stepped(100, 512, 0.2, 1e-4, (30, 60, 90)),
     ("imagenet", "cls_KD's"): stepped(100, 256, 0.1, 1e-4, (30, 60, 90)),
+    ("imagenet", "the"): stepped(100, 256, 0.1, 1e-4, (30, 60, 90)),
+    ("imagenet", "torchdistill's"): stepped(100, 256, 0.1, 1e-4, (30, 60, 90)),
 }
-DEVIATIONS = {  # by recipe, and by network: what differs from the folder's protocol, as published
-    "cifar100/label_smoothing_resnet18": {"label_smoothing": 0.1},
+TRANSFORMERS = {"optimizer": "adamw", "epochs": 300, "batch_size": 1024, "learning_rate": 1e-3, "weight_decay": 0.05}
+TRANSFORMERS |= {"decay_norm_and_bias": False, "schedule": "cosine", "warmup_epochs": 20, "final_rate": 0.01}
+TRANSFORMERS |= {"milestones": (), "clip_norm": 5.0, "label_smoothing": 0.1}
+# What a row has apart from its folder's protocol, as published or as its header says.
+APART = {
+    "imagenet/crd_resnet34_resnet18": {"batch_size": 256, "learning_rate": 0.1},
+    "imagenet/reviewkd_resnet34_resnet18": {"batch_size": 256, "learning_rate": 0.1},
     "imagenet/nkd_resnet50_mobilenet_v1": {"clip_norm": 5.0},
+    "imagenet/uskd_mobilenet_v2": {"epochs": 300, "learning_rate": 0.045, "weight_decay": 4e-5}
+    | {"schedule": "exponential", "gamma": 0.98, "decay_epochs": 1.0, "milestones": ()},
+    "imagenet/uskd_shufflenet_v2": {"epochs": 300, "batch_size": 1024, "learning_rate": 0.5, "weight_decay": 4e-5}
+    | {"decay_norm_and_bias": False, "schedule": "cosine", "warmup_epochs": 4, "milestones": ()},
+    "imagenet/uskd_regnetx_016": {"batch_size": 1024, "learning_rate": 0.8, "weight_decay": 5e-5}
+    | {"nesterov": True, "schedule": "cosine", "warmup_epochs": 5, "milestones": ()},
+    "imagenet/uskd_deit_tiny": TRANSFORMERS,
+    "imagenet/uskd_swin_tiny": TRANSFORMERS,
+    "imagenet/nkd_deit3_small_deit_tiny": TRANSFORMERS,
 }
 SLOW = ("cifar_mobilenet_v2_half", "cifar_shufflenet_v1")
 
@@ -128,7 +135,7 @@ def test_the_training_is_the_protocol_that_the_header_names(name: str) -> None:
     if recipe.teacher is not None and recipe.teacher.weights is None and role_of_teacher(recipe) != "trained":
         trainings[recipe.teacher.model] = recipe.teacher.train
     for network, train in trainings.items():
-        known = PROTOCOLS[folder, who] | DEVIATIONS.get(name, {})
+        known = PROTOCOLS[folder, who] | APART.get(name, {})
         if who == "CRD's" and network in SLOW:
             known["learning_rate"] = 0.01
         if (folder, who, network) == ("cifar100", "SwitOKD's", "cifar_wrn_16_2"):
@@ -144,51 +151,52 @@ def test_the_training_is_the_protocol_that_the_header_names(name: str) -> None:
         assert (recipe.augment.crop, recipe.augment.padding * side) == ("shift", 4)
 
 
-# ---- names
+# ---- names and graphs
+
+COMPUTE = ("crd", "fitnet", "one", "reviewkd", "rkd", "sp", "zipf_ls")  # methods whose probe needs numbers, not shapes
+
+EXITS = {  # channels of the maps from which the authors' configurations take the weak logits of USKD
+    "cifar100/uskd_resnet18": [256],
+    "imagenet/uskd_resnet18": [256],
+    "imagenet/uskd_resnet50": [1024],
+    "imagenet/uskd_mobilenet_v1": [512],
+    "imagenet/uskd_mobilenet_v2": [320],
+    "imagenet/uskd_shufflenet_v2": [464],
+    "imagenet/uskd_regnetx_016": [408],
+    "imagenet/uskd_deit_tiny": [192],
+    "imagenet/uskd_swin_tiny": [384],
+}
+
+
+def graph_of(name: str) -> Distillation | None:
+    """The networks of a recipe with fresh weights, joined on a probe batch: on `meta` where shapes say all, which is quick."""
+    recipe = recipe_of(name)
+    classes, side = FOLDERS[folder_of(name)]
+    method = recipe.distill.method if recipe.distill else None
+    torch.manual_seed(0)
+    with torch.device("cpu" if method in COMPUTE else "meta"):
+        student, *teachers = (
+            create_for(
+                Model(**{key: getattr(model, key) for key in Model.model_fields} | {"pretrained": False}),
+                num_classes=classes,
+                picture_size=(side, side),
+                where="model",
+            )
+            for model in (recipe.student, *recipe.teachers.values())
+        )
+        if recipe.distill is None or method is None:
+            return None
+        example = Batch(torch.arange(2), torch.rand(2, 3, side, side), torch.tensor([0, classes - 1]))
+        shared = {"example": example, "num_samples": 50, "epochs": recipe.train.epochs}
+        return distillation(method, student=student, teacher=teachers, **shared, **recipe.distill.options)
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_every_name_in_a_recipe_exists(name: str) -> None:
+def test_names_exist_and_a_graph_stands_on_a_probe_batch(name: str) -> None:
     recipe = recipe_of(name)
     check_graph(recipe)
-    student = network_of(recipe.student, folder_of(name), "meta")
-    for teacher in recipe.teachers.values():
-        network_of(teacher, folder_of(name), "meta")
-    exit_stage = recipe.distill.options.get("exit_stage") if recipe.distill else None
-    if exit_stage and not recipe.student.model.startswith("torchvision:"):  # whose stages take a pass to find
-        assert exit_stage in (*student.stage_names, *student.further_stage_names())
-
-
-def one_per_method() -> list[str]:
-    """A recipe of each method and folder, of small networks where there is a choice; ImageNet's without a teacher."""
-    chosen: dict[tuple[str, str | None], str] = {}
-    for name in sorted(ROWS, key=lambda name: (not name.endswith("_resnet56_resnet20"), name)):
-        recipe = recipe_of(name)
-        if recipe.distill is None or (folder_of(name) == "imagenet" and recipe.teacher is not None):
-            continue
-        chosen.setdefault((folder_of(name), recipe.distill.method), name)
-    return sorted(chosen.values())
-
-
-def graph_of(name: str) -> Distillation:
-    recipe, folder = recipe_of(name), folder_of(name)
-    assert recipe.distill is not None
-    torch.manual_seed(0)
-    classes, side = FOLDERS[folder]
-    example = Batch(torch.arange(2), torch.rand(2, 3, side, side), torch.tensor([0, classes - 1]))
-    return distillation(
-        str(recipe.distill.method),
-        student=network_of(recipe.student, folder, "cpu"),
-        teacher=[network_of(teacher, folder, "cpu") for teacher in recipe.teachers.values()],
-        example=example,
-        num_samples=50,
-        epochs=recipe.train.epochs,
-        **recipe.distill.options,
-    )
-
-
-@pytest.mark.parametrize("name", one_per_method())
-def test_a_graph_stands_on_a_probe_batch(name: str) -> None:
     graph = graph_of(name)
-    assert sum(parameter.requires_grad for parameter in graph.deployable().parameters()) > 0
-    assert ("peer" in graph.learners()) == (role_of_teacher(recipe_of(name)) == "trained")
+    assert (graph is None) == (recipe.distill is None)
+    if graph is not None:
+        assert ("peer" in graph.learners()) == (role_of_teacher(recipe) == "trained")
+        assert [head.linear.in_features for head in graph.sources["student"].exits] == EXITS.get(name, [])
