@@ -91,7 +91,8 @@ def train_all(asked: argparse.Namespace, methods: list[str], seeds: list[int]) -
         limit=asked.pictures,
     )
     teacher = make_network(asked.teacher, len(splits.class_names), seed=0)
-    train(asked, splits, Supervised(teacher, criterion(splits)), "teacher", 0, asked.teacher_epochs or asked.epochs)
+    if any(method != NONE and teacher_role(method) == "frozen" for method in methods):
+        train(asked, splits, Supervised(teacher, criterion(splits)), "teacher", 0, asked.teacher_epochs or asked.epochs)
     for seed in seeds:
         for method in methods:
             student = make_network(asked.student, len(splits.class_names), seed=seed)

@@ -24,6 +24,7 @@ import limbeck
 from limbeck.losses import LOSSES
 
 REFERENCE = "torch kl_div"
+ON_LOGITS = "kd,nkd,dkd,dist,bdkd,uskd,lskd,wttm,wsld,ctkd,tf_kd,ps_kd,zipf_ls,dml,kdcl,one,switokd"
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--repeats", type=int, default=3, help="calls of each loss in a round")
-    parser.add_argument("--losses", default=",".join(LOSSES), help="names joined by commas")
+    parser.add_argument("--losses", default=ON_LOGITS, help="names joined by commas")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
@@ -46,11 +47,12 @@ def main() -> None:
         return functional.kl_div(student.log_softmax(1), teacher.softmax(1), reduction="batchmean")
 
     def call(name: str) -> Callable[[], torch.Tensor]:
-        loss = LOSSES[name]
-        parameters = inspect.signature(loss).parameters
-        takes_teacher = any(key in parameters for key in ("teacher", "weak"))
+        loss = LOSSES[name]() if inspect.isclass(LOSSES[name]) else LOSSES[name]
+        parameters = inspect.signature(getattr(loss, "forward", loss)).parameters
+        takes_teacher = any(key in parameters for key in ("teacher", "weak", "dense"))
         others = [teacher] if takes_teacher else []
-        keywords = {"target": target} if "target" in parameters else {}
+        handed = {"target": target, "progress": torch.tensor(0.5)}
+        keywords = {key: value for key, value in handed.items() if key in parameters}
         return lambda: loss(student, *others, **keywords)
 
     works = {REFERENCE: plain, **{name: call(name) for name in asked.losses.split(",")}}
