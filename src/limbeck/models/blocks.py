@@ -12,6 +12,7 @@ from limbeck.models.costs import BlockPlan
 from limbeck.models.table import Table
 
 __all__ = [
+    "INVERTED_LAYERS",
     "ConvNorm",
     "Fused",
     "Inverted",
@@ -34,6 +35,9 @@ ACTIVATION_MODULES: dict[str, Any] = {
 }
 
 
+INVERTED_LAYERS = ("start", "expand", "depthwise", "squeeze_excite", "project")  # in order of running
+
+
 class SamePadConv2d(nn.Conv2d):
     """A convolution padded as TensorFlow's SAME: the odd pixel goes to the right and the bottom."""
 
@@ -42,8 +46,9 @@ class SamePadConv2d(nn.Conv2d):
         pads: list[int] = []
         for axis, place in ((1, 3), (0, 2)):
             # whole numbers, also in a trace: pads worked out in the graph would keep runtimes from folding them
-            side, kernel, stride = int(inputs.shape[place]), self.kernel_size[axis], self.stride[axis]
-            total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+            side, stride = int(inputs.shape[place]), self.stride[axis]
+            reach = (self.kernel_size[axis] - 1) * self.dilation[axis] + 1
+            total = max((-(-side // stride) - 1) * stride + reach - side, 0)
             pads += [total // 2, total - total // 2]
         return F.conv2d(F.pad(inputs, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
@@ -61,12 +66,21 @@ class ConvNorm(nn.Module):
         conventions: Table,
         *,
         groups: int = 1,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
         # At stride 1 an odd kernel's SAME padding is symmetric, so that only strided convolutions need the other form.
         same = conventions.padding == "same" and stride > 1
+        dilation = dilation if kernel_size > 1 else 1
         self.conv: nn.Conv2d = (SamePadConv2d if same else nn.Conv2d)(
-            in_channels, out_channels, kernel_size, stride, 0 if same else kernel_size // 2, groups=groups, bias=False
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            0 if same else dilation * (kernel_size // 2),
+            dilation,
+            groups=groups,
+            bias=False,
         )
         self.norm = nn.BatchNorm2d(out_channels, eps=conventions.bn_eps, momentum=conventions.bn_momentum)
         self.activation = ACTIVATION_MODULES[activation]()
@@ -103,8 +117,10 @@ class Separable(nn.Module):
 
     def __init__(self, plan: BlockPlan, conventions: Table) -> None:
         super().__init__()
-        channels, act = plan.in_channels, plan.activation
-        self.depthwise = ConvNorm(channels, channels, plan.kernel_size, plan.stride, act, conventions, groups=channels)
+        channels, act, dilation = plan.in_channels, plan.activation, plan.dilation
+        self.depthwise = ConvNorm(
+            channels, channels, plan.kernel_size, plan.stride, act, conventions, groups=channels, dilation=dilation
+        )
         self.project = ConvNorm(channels, plan.out_channels, 1, 1, act, conventions)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -132,23 +148,33 @@ class Inverted(nn.Module):
         super().__init__()
         outside, inside, act = plan.in_channels, plan.hidden_channels, plan.activation
         kernel, start, stride = plan.kernel_size, plan.start_kernel_size, plan.stride
-        self.start = (
-            ConvNorm(outside, outside, start, 1 if kernel else stride, "identity", conventions, groups=outside)
-            if start
-            else None
-        )
+
+        def depthwise(channels: int, side: int, stride: int, activation: str) -> ConvNorm:
+            layer = (channels, channels, side, stride, activation, conventions)
+            return ConvNorm(*layer, groups=channels, dilation=plan.dilation)
+
+        self.start = depthwise(outside, start, 1 if kernel else stride, "identity") if start else None
         self.expand = ConvNorm(outside, inside, 1, 1, act, conventions) if plan.expands else None
-        self.depthwise = ConvNorm(inside, inside, kernel, stride, act, conventions, groups=inside) if kernel else None
+        self.depthwise = depthwise(inside, kernel, stride, act) if kernel else None
         self.squeeze_excite = SqueezeExcite(plan, conventions) if plan.squeeze_channels else None
         self.project = ConvNorm(inside, plan.out_channels, 1, 1, "identity", conventions)
         self.skip = build_skip(plan)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C', H', W']."""
+        return self.show(inputs, {})
+
+    def show(self, inputs: Tensor, inner: dict[str, Tensor | None]) -> Tensor:
+        """The same pass; fills the maps inside the block that `inner` names: `start`, `expand`, `depthwise` ...
+
+        A layer that the block does not have shows the map that would enter it.
+        """
         x = inputs
-        for layer in (self.start, self.expand, self.depthwise, self.squeeze_excite, self.project):
-            if layer is not None:
-                x = layer(x)
+        for name in INVERTED_LAYERS:
+            layer = getattr(self, name)
+            x = x if layer is None else layer(x)
+            if name in inner:
+                inner[name] = x
         return x if self.skip is None else x + self.skip(inputs)
 
 
@@ -163,13 +189,15 @@ class Fused(nn.Module):
     def __init__(self, plan: BlockPlan, conventions: Table) -> None:
         super().__init__()
         outside, inside, out, act = plan.in_channels, plan.hidden_channels, plan.out_channels, plan.activation
-        kernel, stride = plan.kernel_size, plan.stride
-        self.expand = ConvNorm(outside, inside, kernel, stride, act, conventions) if plan.expands else None
+        kernel, stride, dilation = plan.kernel_size, plan.stride, plan.dilation
+        self.expand = (
+            ConvNorm(outside, inside, kernel, stride, act, conventions, dilation=dilation) if plan.expands else None
+        )
         self.squeeze_excite = SqueezeExcite(plan, conventions) if plan.squeeze_channels else None
         self.project = (
             ConvNorm(inside, out, 1, 1, "identity", conventions)
             if plan.expands
-            else ConvNorm(inside, out, kernel, stride, act, conventions)
+            else ConvNorm(inside, out, kernel, stride, act, conventions, dilation=dilation)
         )
         self.skip = build_skip(plan)
 
@@ -185,9 +213,8 @@ class Fused(nn.Module):
 def build_block(plan: BlockPlan, conventions: Table) -> nn.Module:
     """The module that `plan` describes, with the norm, padding and gate of `conventions`."""
     if plan.block == "conv":
-        return ConvNorm(
-            plan.in_channels, plan.out_channels, plan.kernel_size, plan.stride, plan.activation, conventions
-        )
+        layer = (plan.in_channels, plan.out_channels, plan.kernel_size, plan.stride, plan.activation)
+        return ConvNorm(*layer, conventions, dilation=plan.dilation)
     return {"separable": Separable, "inverted": Inverted, "fused": Fused}[plan.block](plan, conventions)
 
 

@@ -39,6 +39,7 @@ class BlockPlan:
         expands: whether there is an expansion layer.
         skip: what is added to the output: `identity` (the input), `pool` (its averages), `none`.
         start_kernel_size: side of the depthwise kernel before the expansion; 0 = none.
+        dilation: of every kernel above 1x1; changes neither counts nor sizes.
     """
 
     block: str
@@ -52,6 +53,7 @@ class BlockPlan:
     expands: bool
     skip: str = "none"
     start_kernel_size: int = 0
+    dilation: int = 1
 
 
 @dataclass(frozen=True)

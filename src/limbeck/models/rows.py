@@ -96,6 +96,7 @@ class Row:
         start_kernel_size: side of a further depthwise kernel (norm, no activation) before the expansion of an
             `inverted` block, odd; it has the stride where `kernel_size` is 0. 0 = none.
         expands_at_one: whether there is an expansion layer even where `expansion` is 1 (FBNet).
+        dilation: distance of the taps of every kernel above 1x1, in pixels of its input; 1 = a plain convolution.
     """
 
     block: str
@@ -109,13 +110,14 @@ class Row:
     skip: str = "identity"
     start_kernel_size: int = 0
     expands_at_one: bool = False
+    dilation: int = 1
 
     def __post_init__(self) -> None:
         where = f"row {self.block!r}"
         check_choice(self, "block", BLOCKS, where)
         check_choice(self, "activation", ACTIVATIONS, where)
         check_choice(self, "skip", CHOICES["skip"], where)
-        for field in ("out_channels", "stride", "repeats"):
+        for field in ("out_channels", "stride", "repeats", "dilation"):
             check_count(self, field, where)
         check_count(self, "kernel_size", where, lowest=0 if self.block == "inverted" else 1)
         check_count(self, "start_kernel_size", where, lowest=0)
@@ -174,6 +176,8 @@ def describe_row(row: Row) -> str:
     words = [f"{row.repeats}x {row.block} k{row.kernel_size} s{row.stride}"]
     if row.start_kernel_size:
         words.insert(1, f"start{row.start_kernel_size}")
+    if row.dilation > 1:
+        words.append(f"d{row.dilation}")
     if row.block in EXPANDING:
         words += (
             [f"e{row.expansion:.4g}"]

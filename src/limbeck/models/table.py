@@ -151,6 +151,7 @@ class Table:
             expands=expands,
             skip=row.skip if can_skip else "none",
             start_kernel_size=row.start_kernel_size,
+            dilation=row.dilation,
         )
 
     def row_costs(self, size: tuple[int, int] | None = None) -> dict[str, Cost]:
