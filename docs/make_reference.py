@@ -184,7 +184,13 @@ def parts_reference() -> str:
             for name, method in METHODS.items()
         ),
         heading("Models", "`[student]` and `[teacher]` `model`, and `create_model(NAME, ...)`."),
-        *(f"- `{name}`: {summary(table_of)}" for name, table_of in MODELS.items()),
+        table(("name", "what", "parameters", "MACs at 224", "`pretrained = true` takes, by width"), families()),
+        "",
+        "A width follows a name as three digits (`mobilenet_v2_140` is 1.4), or is `width_multiplier`. The option "
+        "`width_rule` says what it does where the papers (`paper`, the default) and libraries differ: `timm` keeps the "
+        "stem of MobileNetV3 below 0.75, `torchvision` scales MobileNetV3's written inner widths and its last layer too. "
+        "Further options are the conventions of a table, such as `bn_momentum` or `padding` (`same` is TensorFlow's). "
+        "Weights bring their own batch-norm eps, padding, skips and width rule.",
         "",
         "The networks of the literature, for pictures of 32 pixels ([stages and weights](distill.md#the-networks-of-the-literature)):",
         "",
@@ -195,7 +201,7 @@ def parts_reference() -> str:
             for name, design in CIFAR.items()
         ),
         "",
-        "By their widths and by timm's spelling too: " + ", ".join(f"`{n}`" for n in spelled) + ".",
+        "By their widths and by the libraries' spellings too: " + ", ".join(f"`{n}`" for n in spelled) + ".",
         "",
         "`timm:NAME` and `torchvision:NAME` take any classifier of those libraries.",
         "",
@@ -215,6 +221,20 @@ def parts_reference() -> str:
         *(f"- `{name}`: {summary(exporter)}" for name, exporter in EXPORTERS.items()),
     ]  # fmt: skip
     return "\n".join(pieces).rstrip() + "\n"
+
+
+def families() -> list[tuple[str, ...]]:
+    """Our own families: what they are, what they cost, and where their weights come from."""
+    from limbeck.models import MODELS
+    from limbeck.models.spellings import published_weights, weighted_widths
+
+    rows = []
+    for name, table_of in MODELS.items():
+        built = table_of()
+        weights = [f"{width:g}: `{published_weights(name, width)}`" for width in weighted_widths(name)]
+        what = re.split(r"[:;] [\d,]+ parameters", summary(table_of))[0]
+        rows.append((f"`{name}`", what, f"{built.params():,}", f"{built.macs(224) / 1e6:,.1f}M", ", ".join(weights)))
+    return rows
 
 
 def heading(title: str, where: str) -> str:
@@ -253,7 +273,7 @@ def method_texts(name: str, losses: Mapping[str, Any]) -> dict[str, str]:
         "student_stages": "the student's stages that learn; none = as the method says.",
         "teacher_stages": "the teacher's stages, paired with the student's in order; none = of the same relative depth.",
         "kd_temperature": "of the loss `kd` beside it.",
-        "exit_stage": "where the exit sits; none = the last but one stage.",
+        "exit_stage": "where the exit sits; none = the network's last map but one, or the class token half way.",
         "deep_stage": "a stage whose exit, trained along, votes at its positions, too; none = the last map alone.",
         "deep_ce": "weight of the supervised loss of that exit.",
         "decay": "share of the average of the weights that stays per step.",

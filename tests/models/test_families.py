@@ -90,6 +90,14 @@ def test_every_row_costs_what_is_published(name):
     assert [round(cost.macs / 1e6, 3) for cost in costs] == macs
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_what_a_family_says_of_itself_is_counted(name):
+    table, says = MODELS[name](), MODELS[name].__doc__
+    assert table.name == name
+    assert f"{table.params():,} parameters" in says
+    assert f"{table.macs(224) / 1e6:,.1f}M multiply-accumulates at 224" in says
+
+
 def test_networks_with_a_size_of_their_own():
     medium, d1, d1_320 = (family_table(n) for n in ("mobilenetv4_conv_medium", "mnasnet_d1", "mnasnet_d1_320"))
     assert (medium.params(), medium.macs(256)) == (9_715_512, 1_080_244_224)

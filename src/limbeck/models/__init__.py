@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from limbeck.models.block_text import read_blocks
 from limbeck.models.cifar import CIFAR
 from limbeck.models.families import MODELS
 from limbeck.models.load import create_model
@@ -31,6 +32,7 @@ __all__ = [
     "inherit_weights",
     "list_models",
     "load_network",
+    "read_blocks",
     "save_network",
     "tap",
 ]

@@ -49,7 +49,7 @@ def mobilenet_v4_conv_small() -> Table:
 
 
 def mobilenet_v4_conv_medium() -> Table:
-    """MobileNetV4-Conv-M: 9,715,512 parameters, 827.4M multiply-accumulates at 224 (1,080.2M at 256, its own size).
+    """MobileNetV4-Conv-M: 9,715,512 parameters, 827.6M multiply-accumulates at 224 (1,080.2M at 256, its own size).
 
     **Source:** Qin et al. 2024, arXiv 2404.10518; rows as in timm, whose weights fit.
     """
