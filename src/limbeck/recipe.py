@@ -6,7 +6,7 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -180,6 +180,10 @@ class Distill(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     terms: tuple[TermRecipe, ...] = ()
     epochs: int | None = Field(None, ge=1, description="None = train.epochs")
+    learner_rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="learning rates of learners that have one of their own, such as { peer = 0.1 }; others have train's",
+    )
 
     @model_validator(mode="before")
     @classmethod

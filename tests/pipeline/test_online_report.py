@@ -17,7 +17,8 @@ from limbeck.pipeline.resolve import resolve
 
 @pytest.mark.parametrize("method", ["bdkd", "dml"])
 def test_both_networks_of_an_online_run_are_told(tmp_path: Path, method: str) -> None:
-    report = run_to_report(small_recipe(search=None, distill__method=method), tmp_path / "run")
+    section = {"method": method, "learner_rates": {"peer": 0.02}}
+    report = run_to_report(small_recipe(search=None, distill=section), tmp_path / "run")
     models = {model["name"]: model for model in report["models"]}
     assert list(models) == ["teacher", "plain", "student"]
     assert {name: model["peer"] for name, model in models.items()} == {

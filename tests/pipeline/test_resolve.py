@@ -20,6 +20,7 @@ from limbeck.pipeline.run import run_recipe
         ({"teacher__model": "timm:resnet8000"}, "teacher: .*resnet8000"),
         ({"distill__method": "nkdd"}, "distill: .*did you mean 'nkd'"),
         ({"distill__options": {"gama": 2.0}}, "distill: .*did you mean 'gamma'"),
+        ({"distill": {"method": "dml", "learner_rates": {"per": 0.1}}}, "distill: .*did you mean 'peer'"),
         ({"teacher": None}, "needs a teacher"),
         ({"distill": {"terms": [{"loss": "kdd"}]}}, "did you mean 'kd'"),
         ({"distill": {"terms": [{"loss": "kd", "student": "student/stage99"}]}}, "stage99"),

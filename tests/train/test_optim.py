@@ -80,6 +80,23 @@ def test_layer_decay_falls_from_the_head_down():
     assert {group["lr"] for group in optimizer.param_groups} == {0.1, 0.05}
 
 
+def test_a_learner_may_have_a_rate_of_its_own():
+    objective = pair()
+    wishes = settings(learning_rate=0.1, layer_decay=0.5, learner_rates={"b": 0.01})
+    plain = parameter_groups(objective, settings(learning_rate=0.1, layer_decay=0.5))
+    optimizer = create_optimizer(objective, wishes)
+    set_rate(optimizer, 0.05)  # half of the peak, as the schedule has it
+    expected = {
+        id(p): group["scale"] * (0.1 if group["learner"] == "b" else 1) for group in plain for p in group["params"]
+    }
+    found = {id(p): group["lr"] / 0.05 for group in optimizer.param_groups for p in group["params"]}
+    assert found == pytest.approx(expected)
+    with pytest.raises(InputError, match="unknown learner 'c'"):
+        create_optimizer(objective, settings(learner_rates={"c": 0.1}))
+    with pytest.raises(InputError, match=r"learner_rates\.b = 0"):
+        settings(learner_rates={"b": 0})
+
+
 def test_layer_groups_may_name_parameters_and_prefixes_do_not_run_on():
     objective = supervised()
     objective.network.head2 = nn.Linear(2, 2)  # `head` is not a prefix of it

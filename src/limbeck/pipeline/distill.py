@@ -5,14 +5,14 @@ in the one loop. Graphs are the distill room's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from limbeck.distill import Distillation, check_method, check_terms, distillation, distillation_from_terms, teacher_role
-from limbeck.errors import InputError
+from limbeck.errors import InputError, unknown_name
 from limbeck.models import Network
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import StageRecord
@@ -151,7 +151,7 @@ def build_graph(
         example: a batch to probe with.
 
     Raises:
-        InputError: an address that no source offers, or shapes that a loss refuses.
+        InputError: an address that no source offers, shapes that a loss refuses, or a rate for no learner.
     """
     task = context.make_task(label_smoothing=lesson.train.label_smoothing)
     samples = len(context.splits.train) + (0 if context.splits.unlabelled is None else len(context.splits.unlabelled))
@@ -165,10 +165,16 @@ def build_graph(
     }
     try:
         if lesson.section.method is not None:
-            return distillation(lesson.section.method, **shared, epochs=lesson.train.epochs, **lesson.section.options)
-        return distillation_from_terms(lesson.terms, **shared)
+            options = lesson.section.options
+            graph = distillation(lesson.section.method, **shared, epochs=lesson.train.epochs, **options)
+        else:
+            graph = distillation_from_terms(lesson.terms, **shared)
+        for name in lesson.section.learner_rates:
+            if name not in graph.learners():
+                raise unknown_name("learner", name, graph.learners(), where="learner_rates")
     except InputError as error:
         raise InputError(f"{lesson.where}: {error}") from error
+    return graph
 
 
 def distill(context: Context, lesson: Lesson, upstream: dict[str, Any]) -> StageRecord:
@@ -221,7 +227,7 @@ def _learn(context: Context, lesson: Lesson, student: Network, folder: Path) -> 
     report = fit(
         objective,
         context.loader(settings, seed=lesson.seed, unlabelled=True, needs=objective.needs(), views=cache.views),
-        context.settings(settings),
+        replace(context.settings(settings), learner_rates=lesson.section.learner_rates),
         folder=folder / "fit",
         seed=lesson.seed,
         evaluate=context.evaluator(settings.device),

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck.errors import InputError
+from limbeck.errors import InputError, unknown_name
 from limbeck.train.settings import TrainSettings
 
 __all__ = ["clip_gradients", "create_optimizer", "learner_parameters", "parameter_groups", "set_rate"]
@@ -43,16 +43,23 @@ def parameter_groups(objective: Any, settings: TrainSettings) -> list[dict[str, 
     """Optimizer groups: per learner, split by weight decay and by layer group.
 
     Each group carries `learner` and `scale`, its factor on the rate.
+
+    Raises:
+        InputError: nothing to train, or a rate of its own for a learner that is not there.
     """
     modules: dict[str, Any] = objective.learners()
+    for name in settings.learner_rates:
+        if name not in modules:
+            raise unknown_name("learner", name, modules, where="learner_rates")
     groups: dict[tuple[str, float, float], dict[str, Any]] = {}
     for learner, named in learner_parameters(objective).items():
         module = modules.get(learner)
         scales = _layer_scales(module, named, settings.layer_decay)
+        own = settings.learner_rates.get(learner, settings.learning_rate) / settings.learning_rate
         exempt = set(getattr(module, "no_weight_decay", set)())  # what a library's network asks for
         for name, parameter in named.items():
             plain = (parameter.ndim <= 1 or name in exempt) and not settings.decay_norm_and_bias
-            decay, scale = 0.0 if plain else settings.weight_decay, scales.get(name, 1.0)
+            decay, scale = 0.0 if plain else settings.weight_decay, own * scales.get(name, 1.0)
             fresh = {"params": [], "learner": learner, "scale": scale, "weight_decay": decay}
             groups.setdefault((learner, decay, scale), fresh)["params"].append(parameter)
     return list(groups.values())

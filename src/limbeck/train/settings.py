@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from limbeck.errors import InputError, unknown_name
@@ -23,7 +24,7 @@ INCIDENTAL = ("threads", "checkpoint_seconds", "device")
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Settings of one training; the fields and defaults of a recipe's `[train]`.
+    """Settings of one training; the fields and defaults of a recipe's `[train]`, and `learner_rates`.
 
     Attributes:
         epochs: passes over the training set.
@@ -51,6 +52,7 @@ class TrainSettings:
         device: `auto`, `cpu`, `cuda` (or `cuda:1`), `mps`.
         threads: CPU threads of the training; None = as they are, and as they were on resume.
         checkpoint_seconds: time between two checkpoints.
+        learner_rates: peak rates of learners that have one of their own, by name; the schedule is that of all.
 
     Raises:
         InputError: a value is out of its range or not one of the choices.
@@ -81,6 +83,7 @@ class TrainSettings:
     device: str = "auto"
     threads: int | None = None
     checkpoint_seconds: float = 60
+    learner_rates: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))
@@ -99,6 +102,9 @@ class TrainSettings:
         for name in ("clip_norm", "threads"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise InputError(f"train.{name} = {getattr(self, name)}: must be above 0, or left out")
+        for name, rate in self.learner_rates.items():
+            if not rate > 0:
+                raise InputError(f"train.learner_rates.{name} = {rate}: must be above 0")
         if self.nesterov and not self.momentum > 0:
             raise InputError("train.nesterov = true: needs train.momentum above 0")
 
