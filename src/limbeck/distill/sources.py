@@ -121,19 +121,29 @@ def check_stages(network: nn.Module, names: Sequence[str], *, offers: Sequence[s
 
 
 class Exit(nn.Module):
-    """Logits from a stage: mean over the positions, one linear layer. Trained beside the network, never deployed."""
+    """Logits from a stage: mean over the positions, one linear layer. Trained beside the network, never deployed.
 
-    def __init__(self, channels: int, num_classes: int) -> None:
+    Args:
+        channels: of the stage.
+        num_classes: K.
+        normalise: whether every position passes a layer norm of its own first, as Swin's stages want it.
+    """
+
+    def __init__(self, channels: int, num_classes: int, *, normalise: bool = False) -> None:
         super().__init__()
+        self.norm = nn.LayerNorm(channels) if normalise else None
         self.linear = nn.Linear(channels, num_classes)
 
     def forward(self, feature: Tensor) -> Tensor:
         """[N, C, ...] -> [N, K]."""
+        if self.norm is not None:
+            feature = self.norm(feature.movedim(1, -1)).movedim(-1, 1)
         return self.linear(feature.flatten(2).mean(2) if feature.dim() > 2 else feature)
 
     def at_positions(self, feature: Tensor) -> Tensor:
         """[N, C, ...] -> [N, K, ...], whose mean over the positions is what `forward` gives."""
-        return self.linear(feature.movedim(1, -1)).movedim(-1, 1)
+        rows = feature.movedim(1, -1)
+        return self.linear(self.norm(rows) if self.norm is not None else rows).movedim(-1, 1)
 
 
 class Learner(Source):
@@ -144,7 +154,8 @@ class Learner(Source):
 
     Args:
         network: ours, or any module as long as no stage is asked for that `tap` does not find.
-        exit_stage: where the address `exit` sits; None = the last but one of the network's `stage1`, `stage2` ...
+        exit_stage: where the address `exit` sits; None = the network's own choice (`Network.exit_stage`), or the last
+            but one of its `stage1`, `stage2` ...
         view: name of the pictures in `Batch.further` that it sees, such as `view2`; None = the batch's own.
     """
 
@@ -179,7 +190,8 @@ class Learner(Source):
             outputs = look(self.network, inputs, self._stages)
             for stage in dict.fromkeys(self._exit_stages.values()):
                 feature = outputs.stages[stage]
-                head = Exit(feature.shape[1], outputs.out.shape[1])
+                normalise = feature.dim() > 2 and getattr(self.network, "has_raw_maps", False)
+                head = Exit(feature.shape[1], outputs.out.shape[1], normalise=normalise)
                 self.exits.append(head.to(device=feature.device, dtype=feature.dtype))
 
     def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
@@ -202,6 +214,8 @@ class Learner(Source):
         stage = name.partition("@")[2] or self.exit_stage
         if stage:
             return stage
+        if hasattr(self.network, "exit_stage"):
+            return self.network.exit_stage
         stages = numbered_stages(self.network)
         if not stages:
             raise InputError(

@@ -5,6 +5,7 @@ Not here: our own tables (`network`), and which weights they start from (`load`)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ class TimmNetwork(Network):
         super().__init__(**owns)
         self.name, self.module, self.options = name, module, options
         self.depth = len(module.feature_info)
-        self.has_class_token = getattr(module, "num_prefix_tokens", 0) > 0
+        self.has_class_token = getattr(module, "cls_token", None) is not None
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -39,6 +40,18 @@ class TimmNetwork(Network):
     def further_stage_names(self) -> tuple[str, ...]:
         """`stage1.class` ... where there is a class token."""
         return tuple(f"stage{i + 1}.class" for i in range(self.depth)) if self.has_class_token else ()
+
+    @property
+    def exit_stage(self) -> str:
+        """The last map but one; of a transformer of one resolution the class token half way, or the map without one."""
+        if self.depth > 1 and len({stage["reduction"] for stage in stages_of(self.module)}) == 1:
+            return f"stage{self.depth // 2}" + (".class" if self.has_class_token else "")
+        return super().exit_stage
+
+    @property
+    def ends_in_convolution(self) -> bool:
+        """Whether the map that is pooled is none of the stages, as in MobileNetV2."""
+        return self.module.num_features != stages_of(self.module)[-1]["num_chs"]
 
     def run(self, prepared: Tensor, stages: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits and the asked stages."""
@@ -74,25 +87,38 @@ class TimmNetwork(Network):
         return [[f"module.{name}" for name in groups[order]] for order in sorted(groups)]
 
 
+def stages_of(module: nn.Module) -> list[dict[str, Any]]:
+    """What timm says of a network's stages: `num_chs`, `reduction` ..."""
+    info = module.feature_info
+    return info if isinstance(info, list) else info.info
+
+
 class ModuleNetwork(Network):
     """Any module that turns normalised pictures into logits, observed through `tap`.
 
     Stages: `stage1` ... = the last part at each resolution, found by one trial pass (each block where all are of one
     resolution, as in transformers); `pool` = what the last dense layer is given. Finer: any part of the module by its
-    own name.
+    own name; where a transformer has a class token `stage1.class` ..., [N, C].
     """
 
     def __init__(self, kind: str, name: str, module: nn.Module, options: dict[str, Any], **owns: Any) -> None:
         super().__init__(**owns)
         self.kind, self.name, self.module, self.options = kind, name, module, options
+        self.has_class_token = any(getattr(module, name, None) is not None for name in ("class_token", "cls_token"))
         self._parts: dict[str, str] | None = None
+        self._exit_stage = ""
 
     @property
     def parts(self) -> dict[str, str]:
         """The module's part behind each stage name; found at first need."""
         if self._parts is None:
-            self._parts = find_stages(self)
+            self._parts, self._exit_stage = find_stages(self)
         return self._parts
+
+    @property
+    def exit_stage(self) -> str:
+        """The last map but one; of a transformer of one resolution the class token half way, or the map without one."""
+        return self._exit_stage if self.parts and self._exit_stage else super().exit_stage
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -100,17 +126,22 @@ class ModuleNetwork(Network):
         return tuple(self.parts)
 
     def further_stage_names(self) -> tuple[str, ...]:
-        """Every part of the module."""
-        return tuple(name for name, _ in self.module.named_modules() if name)
+        """Every part of the module, and the class tokens."""
+        tokens = [f"{name}.class" for name in self.parts if name != "pool"] if self.has_class_token else []
+        return (*(name for name, _ in self.module.named_modules() if name), *tokens)
 
     def run(self, prepared: Tensor, stages: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits and the asked stages."""
-        places = {name: self.parts.get(name, name) for name in stages}
+        asked = {name: name.removesuffix(".class") if self.has_class_token else name for name in stages}
+        places = {name: self.parts.get(stage, stage) for name, stage in asked.items()}
         with tap(self.module, list(places.values())) as seen:
             out = first_tensor(self.module(prepared))
         if out is None:
             raise InputError(f"model '{self.name}': gives no tensor")
-        return out, {name: self.as_map(seen[place]) for name, place in places.items()}
+        return out, {
+            name: self.as_map(seen[place]) if name == asked[name] else seen[place][:, 0]
+            for name, place in places.items()
+        }
 
     def as_map(self, feature: Tensor) -> Tensor:
         """[N, H, W, C] and tokens [N, (1 +) H * W, C] as [N, C, H, W]; anything else as it is."""
@@ -178,8 +209,12 @@ def is_stack(module: nn.Module) -> bool:
     )
 
 
-def find_stages(network: ModuleNetwork) -> dict[str, str]:
-    """Stage name -> part: the last one at each resolution above one pixel, and the classifier's input."""
+def find_stages(network: ModuleNetwork) -> tuple[dict[str, str], str]:
+    """Stage name -> part: the last one at each resolution above one pixel, and the classifier's input.
+
+    Returns:
+        these, and where an exit sits if that is not the last but one of them.
+    """
     module = network.module
     dense = [
         name
@@ -187,15 +222,32 @@ def find_stages(network: ModuleNetwork) -> dict[str, str]:
         if isinstance(part, nn.Linear) and part.out_features == network.num_classes
     ]
     _, seen = network.probe(block_names(module))
-    last_at: dict[tuple[int, int], str] = {}
+    at_size: dict[tuple[int, int], list[str]] = {}
     stacked: list[str] = []
     for name, feature in seen.items():
         shape = network.as_map(feature).shape
         if len(shape) == 4 and min(shape[2:]) > 1:
-            last_at[tuple(shape[2:])] = name
+            at_size.setdefault(tuple(shape[2:]), []).append(name)
             if feature.dim() == 3 and "." in name and is_stack(module.get_submodule(name.rsplit(".", 1)[0])):
                 stacked.append(name)
-    places = stacked or list(last_at.values())
-    return {f"stage{i}": name for i, name in enumerate(places, start=1)} | (
-        {"pool": f"{dense[-1]}.input"} if dense else {}
-    )
+    places = stacked or [names[-1] for names in at_size.values()]
+    exit_stage = before_head(module, [*at_size.values()][-1]) if at_size else ""
+    if stacked:
+        exit_stage = f"stage{max(1, len(stacked) // 2)}" + (".class" if network.has_class_token else "")
+    stages = {f"stage{i}": name for i, name in enumerate(places, start=1)}
+    return stages | ({"pool": f"{dense[-1]}.input"} if dense else {}), exit_stage
+
+
+def before_head(module: nn.Module, names: list[str]) -> str:
+    """Of the parts of the last resolution in order of running, the one before a 1x1 convolution that makes one more map
+    before pooling, as in MobileNetV2; empty where there is no such.
+    """
+    inner = [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
+    for head in sorted(name for name in names if f"{inner[-1]}.".startswith(f"{name}.")):  # from the whole to its part
+        kernels = [part.kernel_size for part in module.get_submodule(head).modules() if isinstance(part, nn.Conv2d)]
+        if kernels == [(1, 1)]:
+            rest = [name for name in names if not (f"{name}.".startswith(f"{head}.") or head.startswith(f"{name}."))]
+            # a part may be called as one of our stages is, which would be taken for it: then its own last part
+            plain = [name for name in rest if not re.fullmatch(r"stage\d+", name)]
+            return plain[-1] if plain else ""
+    return ""

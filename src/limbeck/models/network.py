@@ -5,6 +5,7 @@ Not here: networks of other libraries (`library`), weights (`weights`, `storage`
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -76,6 +77,26 @@ class Network(nn.Module, ABC):
     def further_stage_names(self) -> tuple[str, ...]:
         """Finer stages that `observe` takes beside `stage_names`."""
         return ()
+
+    @property
+    def exit_stage(self) -> str:
+        """Where an early exit sits: at the last map but one, from which the end of the network starts."""
+        numbered = [name for name in self.stage_names if re.fullmatch(r"stage\d+", name)]
+        if not numbered:
+            raise InputError(f"an exit needs a stage; this network has {', '.join(self.stage_names)}")
+        return numbered[-1] if self.ends_in_convolution or len(numbered) == 1 else numbered[-2]
+
+    @property
+    def ends_in_convolution(self) -> bool:
+        """Whether a 1x1 convolution after the last of `stage1`, `stage2` ... makes one more map before pooling."""
+        return False
+
+    @property
+    def has_raw_maps(self) -> bool:
+        """Whether maps are a residual stream that the network itself layer-normalises before it reads from it."""
+        norms = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+        last = [part for part in self.modules() if isinstance(part, norms)][-1:]
+        return bool(last) and isinstance(last[0], nn.LayerNorm)
 
     def normalise_by(self, mean: Sequence[float], std: Sequence[float], interpolation: str = "bilinear") -> None:
         """Set the normalisation and the resize, as the weights were trained with.
@@ -221,6 +242,11 @@ class TableNetwork(Network):
     def stage_names(self) -> tuple[str, ...]:
         """`stem`, `stage1` ... , `head`, `pool`."""
         return ("stem", *self.stage_rows, "head", "pool")
+
+    @property
+    def ends_in_convolution(self) -> bool:
+        """Whether the head has a convolution before pooling."""
+        return self.head.conv is not None
 
     def further_stage_names(self) -> tuple[str, ...]:
         """`row0`, `row1` ..."""

@@ -28,12 +28,19 @@ __all__ = [
     "first_line",
     "load_all_but_classifier",
     "outside_network",
+    "timm_name",
     "timm_network",
     "timm_normalisation",
     "torchvision_network",
 ]
 
 DEFAULT_SIZE = (224, 224)
+
+SHORT_NAMES = {  # timm's transformers without their usual patch and picture size
+    f"{family}_{size}": f"{family}_{size}_{usual}"
+    for family, usual in (("deit", "patch16_224"), ("swin", "patch4_window7_224"), ("vit", "patch16_224"))
+    for size in ("tiny", "small", "base")
+}
 
 
 def first_line(error: BaseException) -> str:
@@ -54,6 +61,12 @@ def unusable(name: str, options: dict[str, Any], error: BaseException) -> InputE
     return InputError(f"{name}: cannot be built with {options or 'these sizes'} ({first_line(error)})")
 
 
+def timm_name(name: str) -> str:
+    """Timm's own spelling of `deit_tiny`, `swin_tiny.ms_in1k` and the like; any other name as it is."""
+    base, dot, tag = name.partition(".")
+    return SHORT_NAMES.get(base, base) + dot + tag
+
+
 def timm_network(
     name: str,
     *,
@@ -63,7 +76,8 @@ def timm_network(
     pretrained: bool = False,
     options: dict[str, Any] | None = None,
 ) -> Network:
-    """A timm network by timm's name (`resnet18`, `resnet18.a1_in1k`), with its own resolution and normalisation.
+    """A timm network by timm's name (`resnet18`, `resnet18.a1_in1k`, or short `deit_tiny`), with its own resolution and
+    normalisation.
 
     `num_classes` and `input_size` of None are the weights' own.
 
@@ -72,7 +86,8 @@ def timm_network(
     """
     import timm
 
-    full, options = f"timm:{name}", options or {}
+    name, options = timm_name(name), options or {}
+    full = f"timm:{name}"
     base, _, tag = name.partition(".")
     if not timm.is_model(base):
         raise unknown_name("timm model", base, timm.list_models())

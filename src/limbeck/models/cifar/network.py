@@ -49,6 +49,11 @@ class CifarNetwork(Network):
         """`stem`, `stage1` ... , `head` where there is one, `pool`."""
         return ("stem", *self.numbered, *(("head",) if self.has_head else ()), "pool")
 
+    @property
+    def ends_in_convolution(self) -> bool:
+        """Whether there is a `head`."""
+        return self.has_head
+
     def further_stage_names(self) -> tuple[str, ...]:
         """`stage1.preact` ..."""
         return tuple(f"{stage}.preact" for stage in self.numbered)
