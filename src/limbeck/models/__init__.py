@@ -5,6 +5,7 @@ from __future__ import annotations
 from limbeck.models.block_text import read_blocks
 from limbeck.models.cifar import CIFAR
 from limbeck.models.families import MODELS
+from limbeck.models.heads import DENSE, Boxes, choose_boxes, detector, segmenter
 from limbeck.models.load import create_model
 from limbeck.models.names import family_table, list_models
 from limbeck.models.network import Network, TableNetwork, build
@@ -16,7 +17,9 @@ from limbeck.models.weights import FillReport, fill_from, fill_library
 
 __all__ = [
     "CIFAR",
+    "DENSE",
     "MODELS",
+    "Boxes",
     "FillReport",
     "Head",
     "InheritReport",
@@ -25,7 +28,9 @@ __all__ = [
     "Table",
     "TableNetwork",
     "build",
+    "choose_boxes",
     "create_model",
+    "detector",
     "family_table",
     "fill_from",
     "fill_library",
@@ -34,5 +39,6 @@ __all__ = [
     "load_network",
     "read_blocks",
     "save_network",
+    "segmenter",
     "tap",
 ]

@@ -15,10 +15,12 @@ from torch import nn
 from limbeck.errors import InputError
 from limbeck.models.cifar import cifar_network, find_cifar
 from limbeck.models.families import MODELS, WIDTH_RULES
+from limbeck.models.heads.load import create_dense
+from limbeck.models.heads.names import find_dense
 from limbeck.models.names import family_table, find_known, unknown_model
 from limbeck.models.network import Network, TableNetwork, build
 from limbeck.models.pretrained import fill_from_path, fill_table, find_weights
-from limbeck.models.providers import outside_network, timm_name, timm_network, torchvision_network
+from limbeck.models.providers import outside_network, timm_network, torchvision_network
 from limbeck.models.spellings import Known, library_names, published_weights, weighted_widths
 from limbeck.parts import is_outside
 
@@ -40,9 +42,11 @@ def create_model(
     """Build a network by name.
 
     Args:
-        name: one of `list_models()` (`mobilenet_v2`, `mobilenet_v2_140`, timm's `mobilenetv2_140`, `cifar_resnet20`),
-            `timm:NAME`, `torchvision:NAME`, or `package.module:name`.
-        num_classes: K; pretrained weights of another K keep everything but the classifier.
+        name: one of `list_models()` (`mobilenet_v2`, `mobilenet_v2_140`, timm's `mobilenetv2_140`, `cifar_resnet20`; for
+            segmentation `lraspp_` or `raspp_`, for detection `ssdlite_` before a family's name), `timm:NAME`,
+            `torchvision:NAME`, or `package.module:name`.
+        num_classes: K, a detector's without the background; pretrained weights of another K keep everything but the
+            classifier.
         pretrained: True (published weights for this name), `timm:NAME`, `torchvision:NAME`, a path that `save_network`
             wrote or a file of weights, or (for our own families) a library's module to copy from. Our families take
             over the weights' batch-norm eps, padding, skips and normalisation; `network.filled` says what was filled.
@@ -55,7 +59,8 @@ def create_model(
         dropout: before the classifier; None = the family's or library's own.
         options: our families: fields of `Table` such as `bn_momentum`, `padding`, and `width_rule`: what a width does to
             MobileNetV3, as `paper`, `timm` or `torchvision` has it (none = that of the name's spelling, else `paper`);
-            others: what their builder takes.
+            dense networks: also `pretrained_backbone` and what `heads.segmenter` and `heads.detector` take; others: what
+            their builder takes.
 
     Raises:
         InputError: an unknown name or option, or weights that cannot be had or do not fit.
@@ -66,6 +71,9 @@ def create_model(
     if type(num_classes) is not int or num_classes < 1:
         raise InputError(f"model '{name}': num_classes must be a whole number of at least 1, got {num_classes!r}")
     provider, colon, rest = name.partition(":")
+    if find_dense(name):
+        shape = {"num_classes": num_classes, "in_channels": in_channels, "small_images": small_images, "dropout": dropout}
+        return create_dense(name, size, pretrained, width_multiplier, classifier=create_own, **shape, **options)
     if find_cifar(name):
         shape = {"num_classes": num_classes, "input_size": size, "in_channels": in_channels}
         options |= {} if dropout is None else {"dropout": dropout}
@@ -90,7 +98,7 @@ def create_model(
     maker, target = (makers[provider], rest) if provider in makers else (outside_network, name)
     if isinstance(pretrained, str) and pretrained.startswith(f"{provider}:") and provider in makers:
         theirs = pretrained.partition(":")[2]
-        if timm_name(theirs).partition(".")[0] != timm_name(rest).partition(".")[0]:
+        if theirs.partition(".")[0] != rest.partition(".")[0]:
             raise InputError(f"model '{name}': cannot be filled from '{pretrained}', which is another network")
         target, pretrained = (theirs, True) if provider == "timm" else (rest, True)
     shape = {"num_classes": num_classes, "input_size": size, "in_channels": in_channels}

@@ -15,6 +15,7 @@ from torch import Tensor
 from limbeck.errors import InputError, unknown_name
 from limbeck.files import atomic_path, read_json, write_json
 from limbeck.models.cifar import cifar_network
+from limbeck.models.heads.names import rebuild_dense
 from limbeck.models.network import Network, build
 from limbeck.models.providers import first_line, outside_network, timm_network, torchvision_network
 from limbeck.models.table import Table
@@ -132,6 +133,8 @@ def build_architecture(value: Any, where: str | Path) -> Network:
         kind, normalisation = value["kind"], normalisation_of(value)
         if kind == "table":
             network: Network = build(Table.from_json(value["table"], where=str(where)))
+        elif kind in ("segmentation", "detection"):
+            network = rebuild_dense(kind, value, str(where))
         elif kind in makers:
             network = makers[kind](
                 value["name"],
@@ -141,7 +144,7 @@ def build_architecture(value: Any, where: str | Path) -> Network:
                 options=value["options"],
             )
         else:
-            raise unknown_name("kind", str(kind), ["table", *makers], where=str(where))
+            raise unknown_name("kind", str(kind), ["table", "segmentation", "detection", *makers], where=str(where))
         network.normalise_by(*normalisation)
         network.origin = dict(value["origin"])
     except (KeyError, TypeError, ValueError) as error:
