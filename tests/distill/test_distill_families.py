@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from limbeck.distill import Term, distillation, distillation_from_terms
+from limbeck.errors import InputError
 from limbeck.losses import kd, uskd
 from limbeck.models import create_model, tap
 from limbeck.types import Batch
@@ -143,6 +144,15 @@ def test_uskd_by_name_reads_the_authors_layer(name, part, channels, side):
         p.grad is not None and p.grad.any() for p in head.parameters() if p is not getattr(head.norm, "bias", None)
     )
     assert not any(id(p) in {id(q) for q in head.parameters()} for p in objective.deployable().parameters())
+
+
+def test_an_exit_on_the_tokens_of_a_bare_module_is_refused():
+    """[N, T, C] would be taken for T channels; networks made by name show such stages as maps and class tokens."""
+    bare = vit(32).module
+    with pytest.raises(
+        InputError, match=r"'blocks.1' gives tokens \[4, 5, 24\], and an exit needs one of them or a map"
+    ):
+        distillation("uskd", student=bare, exit_stage="blocks.1", example=batch(32))
 
 
 def test_an_exit_with_a_norm_gives_the_mean_of_its_positions():

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from limbeck.distill import Frozen, Learner, Term, distillation, distillation_from_terms
+from limbeck.distill import Ensemble, Frozen, Learner, Term, distillation, distillation_from_terms
 from limbeck.errors import InputError
 from limbeck.losses import dkd, kd
+from limbeck.types import Outputs
 
 sys.path.insert(0, str(Path(__file__).parent))
 from graph_parts import make_batch, make_net, now
@@ -50,6 +51,14 @@ def test_each_teacher_runs_once_and_before_the_student():
     passes.clear()
     objective(make_batch(), now())
     assert passes == ["first", "second", "student"]
+
+
+def test_half_precision_outputs_are_averaged_in_float32():
+    values = [torch.tensor([[1024.0, 1.0]], dtype=torch.float16), torch.tensor([[1025.0, 2.0]], dtype=torch.float16)]
+    seen = {name: Outputs(value) for name, value in zip("ab", values, strict=True)}
+    mean = Ensemble(("a", "b"))(make_batch(), seen).out
+    assert mean.dtype == torch.float32
+    assert mean.tolist() == [[1024.5, 1.5]]  # 1024.5 is no half
 
 
 def test_one_in_a_list_is_one_teacher():

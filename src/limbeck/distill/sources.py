@@ -190,6 +190,11 @@ class Learner(Source):
             outputs = look(self.network, inputs, self._stages)
             for stage in dict.fromkeys(self._exit_stages.values()):
                 feature = outputs.stages[stage]
+                if feature.dim() == 3 and inputs.dim() == 4:  # [N, T, C] would be read as T channels
+                    raise InputError(
+                        f"'{stage}' gives tokens {list(feature.shape)}, and an exit needs one of them or a map: make the "
+                        f"network by its name, such as timm:deit_tiny, and name stage6.class or stage6"
+                    )
                 normalise = feature.dim() > 2 and getattr(self.network, "has_raw_maps", False)
                 head = Exit(feature.shape[1], outputs.out.shape[1], normalise=normalise)
                 self.exits.append(head.to(device=feature.device, dtype=feature.dtype))
@@ -317,7 +322,9 @@ class Ensemble(Source):
 
     def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
         """The mean of the members' logits."""
-        values = [weight * read(seen, address) for weight, address in zip(self.weights, self.reads, strict=True)]
+        members = [(weight, read(seen, address)) for weight, address in zip(self.weights, self.reads, strict=True)]
+        # under autocast networks speak in 16 bits, in which a mean would be rounded
+        values = [weight * value.to(torch.promote_types(value.dtype, torch.float32)) for weight, value in members]
         if len({value.shape for value in values}) > 1:
             shapes = ", ".join(f"'{a}' {list(v.shape)}" for a, v in zip(self.reads, values, strict=True))
             raise InputError(f"a mean needs outputs of one shape: {shapes}")
