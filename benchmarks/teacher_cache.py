@@ -221,7 +221,10 @@ def train(
         device=asked.device,
         threads=asked.threads,
     )
-    report = fit(objective, loader, settings, folder=folder, seed=seed, name=folder.name, tensorboard=False)
+    identity = {"data": splits.fingerprint, "views": loader.views, "teacher": asked.teacher, "method": asked.method}
+    report = fit(
+        objective, loader, settings, folder=folder, seed=seed, name=folder.name, identity=identity, tensorboard=False
+    )
     shown = Loader(splits.test, batch_size=256, augment=None, shuffle=False, drop_last=False)
     metric = Classification(len(splits.class_names)).metric()
     return evaluate_network(network, shown, metric, device=asked.device) | {"seconds": report.seconds}
