@@ -18,7 +18,6 @@ import json
 import os
 import platform
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -64,6 +63,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--costs", action="store_true")
+    parser.add_argument("--rounds", type=int, default=15, help="of --costs")
     parser.add_argument("--cost-of", help=argparse.SUPPRESS)  # one method in a process of its own, for its memory
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
@@ -71,7 +71,7 @@ def main() -> None:
     if asked.cost_of:
         print(json.dumps(peak_memory(asked, asked.cost_of)))
     elif asked.costs:
-        print_costs(asked, methods)
+        print_costs(asked, methods, asked.rounds)
     else:
         if not asked.table:
             train_all(asked, methods, [int(seed) for seed in asked.seeds.split(",")])
@@ -254,14 +254,20 @@ class _Sized:
 
 def peak_memory(asked: argparse.Namespace, method: str) -> float:
     """MB that building a method's graph and taking ten steps add to this process at its peak."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = high_water()
     for step in steppers(asked, [method]).values():
         for _ in range(10):
             step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (high_water() - before) / 1024
 
 
-def print_costs(asked: argparse.Namespace, methods: list[str], rounds: int = 15) -> None:
+def high_water() -> int:
+    """Largest resident memory of this process so far, in kB (Linux: getrusage would tell that of its parent)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+
+
+def print_costs(asked: argparse.Namespace, methods: list[str], rounds: int) -> None:
     """Step times as ratios within rounds of random order; memory each in a process of its own."""
     works, draw = steppers(asked, methods), random.Random(0)
     took: dict[str, list[float]] = {method: [] for method in methods}
