@@ -156,8 +156,9 @@ def parts_reference() -> str:
     from limbeck.export import EXPORTERS
     from limbeck.losses import LOSSES
     from limbeck.measure import TARGETS
-    from limbeck.models import CIFAR, MODELS, create_model, list_models
+    from limbeck.models import CIFAR, DENSE, MODELS, create_model, detector, list_models, segmenter
     from limbeck.models.cifar import find_cifar
+    from limbeck.models.heads import find_dense
     from limbeck.recipe import Data
     from limbeck.search import SAMPLERS, SPACES
     from limbeck.tasks import TASKS
@@ -167,7 +168,7 @@ def parts_reference() -> str:
         "frozen": "`[teacher]` is trained first, then frozen.",
         "trained": "`[teacher]` trains along, from scratch.",
     }
-    spelled = [name for name in list_models() if name not in MODELS and not find_cifar(name)]
+    spelled = [name for name in list_models() if name not in MODELS and not find_cifar(name) and not find_dense(name)]
     handed = {"reference", "num_classes", "picture_size", "small_images"}
     pieces = [
         heading("Losses", "`limbeck.losses.NAME(student, ...)`, and `[[distill.terms]] loss`."),
@@ -202,6 +203,15 @@ def parts_reference() -> str:
         ),
         "",
         "By their widths and by the libraries' spellings too: " + ", ".join(f"`{n}`" for n in spelled) + ".",
+        "",
+        "Networks that say something of every place, on any family at any width (`lraspp_mobilenet_v2_050`):",
+        "",
+        *(f"- `{head}_FAMILY`: {what}." for head, what in DENSE.items()),
+        "",
+        "Their options, beside `pretrained_backbone` (what `pretrained` of the family takes):",
+        "",
+        *(part(name, builder, skip={"table", "head", "width", "owns"}) for name, builder in
+          (("segmenter", segmenter), ("detector", detector))),
         "",
         "`timm:NAME` and `torchvision:NAME` take any classifier of those libraries.",
         "",

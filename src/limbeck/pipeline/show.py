@@ -30,13 +30,14 @@ def _parts(name: str) -> dict[str, Any]:
     elif name == "methods":
         from limbeck.distill import METHODS as table
     elif name == "models":
-        from limbeck.models import CIFAR, MODELS
+        from limbeck.models import CIFAR, DENSE, MODELS
 
         literature = {
             name: f"{design.describe}; {design.params:,} parameters at 100 classes." for name, design in CIFAR.items()
         }
+        dense = {f"{head}_FAMILY": f"{what}." for head, what in DENSE.items()}
         library = {"timm:NAME": "any classifier of timm", "torchvision:NAME": "any classifier of torchvision"}
-        return {**MODELS, **literature, **library}
+        return {**MODELS, **dense, **literature, **library}
     elif name == "tasks":
         from limbeck.tasks import TASKS as table
     elif name == "data":

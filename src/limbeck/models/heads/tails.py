@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -32,17 +31,6 @@ def split_first(row: Row, **changes: Any) -> list[Row]:
     return [first] if row.repeats == 1 else [first, replace(row, repeats=row.repeats - 1, stride=1)]
 
 
-def rebuilt(table: Table, rows: Iterable[Row]) -> Table:
-    """The table of other rows, neighbours of one design joined again."""
-    joined: list[Row] = []
-    for row in rows:
-        if joined and row.stride == 1 and replace(joined[-1], repeats=1, stride=1) == replace(row, repeats=1):
-            joined[-1] = replace(joined[-1], repeats=joined[-1].repeats + row.repeats)
-        else:
-            joined.append(row)
-    return replace(table, rows=tuple(joined))
-
-
 def dilate_tail(table: Table, output_stride: int, *, from_converted: bool = False) -> Table:
     """The table whose strides beyond `output_stride` are 1, with dilation in their place.
 
@@ -69,10 +57,9 @@ def dilate_tail(table: Table, output_stride: int, *, from_converted: bool = Fals
             continue
         first = dilation * 2 if from_converted else dilation
         dilation *= 2
-        own = row.dilation
-        pieces = split_first(replace(row, dilation=own * dilation), stride=1, dilation=own * first)
-        rows += pieces
-    return rebuilt(table, rows)
+        later = replace(row, stride=1, dilation=row.dilation * dilation)
+        rows += [later] if first == dilation else split_first(later, dilation=row.dilation * first)
+    return replace(table, rows=tuple(rows))
 
 
 def halve_tail(table: Table, *, keep_first_inside: bool = False) -> Table:
@@ -95,4 +82,4 @@ def halve_tail(table: Table, *, keep_first_inside: bool = False) -> Table:
             tail.append(halved)
     conv = table.head.conv_channels
     head = replace(table.head, conv_channels=None if conv is None else conv // 2)
-    return replace(rebuilt(table, [*rows[:start], *tail]), head=head)
+    return replace(table, rows=(*rows[:start], *tail), head=head)
