@@ -20,7 +20,7 @@ from limbeck.models.heads.names import find_dense
 from limbeck.models.names import family_table, find_known, unknown_model
 from limbeck.models.network import Network, TableNetwork, build
 from limbeck.models.pretrained import fill_from_path, fill_table, find_weights
-from limbeck.models.providers import outside_network, timm_network, torchvision_network
+from limbeck.models.providers import outside_network, timm_name, timm_network, torchvision_network
 from limbeck.models.spellings import Known, library_names, published_weights, weighted_widths
 from limbeck.parts import is_outside
 
@@ -98,7 +98,7 @@ def create_model(
     maker, target = (makers[provider], rest) if provider in makers else (outside_network, name)
     if isinstance(pretrained, str) and pretrained.startswith(f"{provider}:") and provider in makers:
         theirs = pretrained.partition(":")[2]
-        if theirs.partition(".")[0] != rest.partition(".")[0]:
+        if timm_name(theirs).partition(".")[0] != timm_name(rest).partition(".")[0]:
             raise InputError(f"model '{name}': cannot be filled from '{pretrained}', which is another network")
         target, pretrained = (theirs, True) if provider == "timm" else (rest, True)
     shape = {"num_classes": num_classes, "input_size": size, "in_channels": in_channels}

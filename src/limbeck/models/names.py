@@ -12,6 +12,7 @@ from typing import Any
 from limbeck.errors import InputError, unknown_name
 from limbeck.models.cifar import CIFAR, CIFAR_SPELLINGS, find_cifar
 from limbeck.models.families import MODELS, at_width
+from limbeck.models.providers import timm_name
 from limbeck.models.spellings import PUBLISHED_WIDTHS, TIMM, TORCHVISION, Known, published_weights
 from limbeck.models.table import Table
 
@@ -58,6 +59,10 @@ def list_models(pattern: str = "*") -> list[str]:
 
 def unknown_model(name: str) -> InputError:
     """The error for a name that is none of ours, no library's and no outside part's."""
+    import timm
+
+    if timm.is_model(timm_name(name).partition(".")[0]):
+        return InputError(f"model '{name}': is a network of timm; write 'timm:{name}'")
     return unknown_name("model", name, [*list_models(), "timm:NAME", "torchvision:NAME", "package.module:name"])
 
 
