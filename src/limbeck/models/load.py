@@ -72,7 +72,12 @@ def create_model(
         raise InputError(f"model '{name}': num_classes must be a whole number of at least 1, got {num_classes!r}")
     provider, colon, rest = name.partition(":")
     if find_dense(name):
-        shape = {"num_classes": num_classes, "in_channels": in_channels, "small_images": small_images, "dropout": dropout}
+        shape = {
+            "num_classes": num_classes,
+            "in_channels": in_channels,
+            "small_images": small_images,
+            "dropout": dropout,
+        }
         return create_dense(name, size, pretrained, width_multiplier, classifier=create_own, **shape, **options)
     if find_cifar(name):
         shape = {"num_classes": num_classes, "input_size": size, "in_channels": in_channels}
