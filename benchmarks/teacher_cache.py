@@ -38,7 +38,7 @@ from limbeck.train import Supervised, TrainSettings, evaluate_network, fit
 from limbeck.types import Batch
 
 PLAIN, CACHED, ASKED = "plain step", "cached step", "step with the teacher"
-FIGURES = ("top1", "nll", "ece")
+FIGURES = ("top1", "nll")
 
 
 def main() -> None:
