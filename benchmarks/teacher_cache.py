@@ -29,12 +29,13 @@ from typing import Any
 import torch
 
 import limbeck
+from limbeck.calibrate import expected_calibration_error, negative_log_likelihood, softmax
 from limbeck.data import Augment, DataSplits, Loader, open_data
 from limbeck.distill import TeacherCache, distillation, fill_cache, use_caches
 from limbeck.files import read_json, write_json
 from limbeck.models import Network, create_model
 from limbeck.tasks import Classification
-from limbeck.train import Supervised, TrainSettings, evaluate_network, fit
+from limbeck.train import Supervised, TrainSettings, fit, predict_logits
 from limbeck.types import Batch
 
 PLAIN, CACHED, ASKED = "plain step", "cached step", "step with the teacher"
@@ -226,8 +227,14 @@ def train(
         objective, loader, settings, folder=folder, seed=seed, name=folder.name, identity=identity, tensorboard=False
     )
     shown = Loader(splits.test, batch_size=256, augment=None, shuffle=False, drop_last=False)
-    metric = Classification(len(splits.class_names)).metric()
-    return evaluate_network(network, shown, metric, device=asked.device) | {"seconds": report.seconds}
+    logits, target = predict_logits(network, shown, device=asked.device)
+    probabilities = softmax(logits)
+    return {
+        "top1": float((logits.argmax(1) == target).mean()),
+        "nll": negative_log_likelihood(probabilities, target),
+        "ece": expected_calibration_error(probabilities, target),
+        "seconds": report.seconds,
+    }
 
 
 def print_table(found: dict[str, list[dict[str, float]]]) -> None:
