@@ -75,9 +75,11 @@ def test_every_network_of_a_chain_has_its_own_figures(chain: Path) -> None:
         assert (model["latency_ms"] is None) == (model["artifact"] is None) == (name == "teacher")
     assert models["teacher"]["mean_of"] == ["teacher1", "teacher2"]
     assert models["teacher"]["params"] == models["teacher1"]["params"] + models["teacher2"]["params"]
-    assert models["assistant1"]["role"] == "learned from the teacher, teaches assistant 2; not deployed"
+    assert models["assistant1"]["role"] == "learned from the teachers, teaches assistant 2; not deployed"
     assert models["assistant2"]["role"] == "learned from assistant 1, teaches the student; not deployed"
-    assert any("From the teacher by 2 assistants to the student" in verdict["text"] for verdict in report["verdicts"])
+    assert any(
+        "From the teachers' mean by 2 assistants to the student" in verdict["text"] for verdict in report["verdicts"]
+    )
     page = (chain / "report.html").read_text()
     assert all(name in page for name in ("Teacher 1", "Teachers&#39; mean", "Assistant 2", "Student"))
 

@@ -94,7 +94,8 @@ def _role(context: Context, name: str, trained: dict[str, Any]) -> str:
     chain = ["teacher", *(lesson.name for lesson in lessons_of(context.recipe))]
     if name in chain[1:]:
         place = chain.index(name)
-        return f"learned from {in_words(chain[place - 1])}, teaches {in_words(chain[place + 1])}; not deployed"
+        before = "the teachers" if place == 1 and len(context.recipe.teachers) > 1 else in_words(chain[place - 1])
+        return f"learned from {before}, teaches {in_words(chain[place + 1])}; not deployed"
     return "teaches, not deployed"
 
 

@@ -110,7 +110,8 @@ def judge_chain(report: Report) -> Iterator[Finding]:
         return
     by = "an assistant" if len(assistants) == 1 else f"{len(assistants)} assistants"
     steps = ", then ".join(figure(name, value) for name, value in figures)
-    text = f"From the teacher by {by} to the student: {steps} {figures[0][0]}."
+    start = "the teachers' mean" if chain[0] is not None and chain[0].mean_of else "the teacher"
+    text = f"From {start} by {by} to the student: {steps} {figures[0][0]}."
     yield "neutral", "chain", f"{text} Whether the detour helped, a run without assistants would tell."
 
 
