@@ -109,15 +109,18 @@ def test_stop_saves_and_the_next_call_goes_on(tmp_path, make, changes, number):
     assert log_lines(tmp_path / "whole") == log_lines(tmp_path / "halting")
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own answer to Ctrl-C, which a process that was started in the background does not have."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_second_interrupt_ends_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        fit(
-            supervised(),
-            ImpatientBatches(),
-            settings(),
-            folder=tmp_path,
-            seed=1,
-        )
+        fit(supervised(), ImpatientBatches(), settings(), folder=tmp_path, seed=1)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
