@@ -8,10 +8,11 @@ from typing import Any
 from limbeck.errors import InputError
 from limbeck.parts import find_part
 from limbeck.tasks.classification import Classification
+from limbeck.tasks.segmentation import Segmentation
 
-__all__ = ["TASKS", "Classification", "open_task"]
+__all__ = ["TASKS", "Classification", "Segmentation", "open_task"]
 
-TASKS: dict[str, type] = {"classification": Classification}
+TASKS: dict[str, type] = {"classification": Classification, "segmentation": Segmentation}
 """Name -> task; the constructor's parameters are what the task needs from outside."""
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from limbeck.errors import InputError
+from limbeck.tasks.weighting import ClassWeights, check_classes
 
 __all__ = ["Classification", "ClassificationMetric"]
 
@@ -37,19 +38,10 @@ class Classification:
         class_weights: Sequence[float] | np.ndarray | Tensor | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
-        if num_classes < 2:
-            raise InputError(f"classification: needs at least 2 classes, not {num_classes}")
-        if not 0 <= label_smoothing < 1:
-            raise InputError(f"classification: label_smoothing must lie in [0, 1), not {label_smoothing}")
-        weights = None if class_weights is None else torch.as_tensor(class_weights).detach().float().clone()
-        if weights is not None and weights.shape != (num_classes,):
-            raise InputError(f"classification: {num_classes} classes but class_weights of shape {list(weights.shape)}")
-        if weights is not None and not bool((torch.isfinite(weights) & (weights >= 0)).all()):
-            raise InputError("classification: class_weights must be finite and not negative")
+        check_classes(self.name, num_classes, label_smoothing)
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
-        self._weights = weights
-        self._placed: dict[tuple[torch.device, torch.dtype], Tensor] = {}  # copied to a device once, not per step
+        self._weights = ClassWeights(self.name, num_classes, class_weights)
 
     def criterion(self, out: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy, mean over the labelled samples; 0 where there are none.
@@ -66,7 +58,7 @@ class Classification:
                 f"classification: the network gives {list(out.shape)} where [N, {self.num_classes}] logits are due"
             )
         logits = out if out.dtype == torch.float64 else out.float()
-        weights = self._weights_like(logits)
+        weights = self._weights.like(logits)
         if target.is_floating_point():
             if target.shape != out.shape:
                 raise InputError(f"classification: label rows {list(target.shape)} do not fit logits {list(out.shape)}")
@@ -96,14 +88,6 @@ class Classification:
         metric = ClassificationMetric(out.shape[-1])
         metric.update(out, torch.as_tensor(target))
         return metric.compute()
-
-    def _weights_like(self, logits: Tensor) -> Tensor | None:
-        if self._weights is None:
-            return None
-        key = (logits.device, logits.dtype)
-        if key not in self._placed:
-            self._placed[key] = self._weights.to(device=logits.device, dtype=logits.dtype)
-        return self._placed[key]
 
 
 class ClassificationMetric:
