@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from limbeck.errors import InputError
 
-__all__ = ["PICTURE_SUFFIXES", "UnreadablePicture", "decode", "fit_picture", "picture_size"]
+__all__ = ["PICTURE_SUFFIXES", "UnreadablePicture", "decode", "fit_affine", "fit_picture", "picture_size"]
 
 PICTURE_SUFFIXES = frozenset(
     [
@@ -100,24 +100,62 @@ def fit_picture(array: np.ndarray, size: tuple[int, int], fit: Fit = "crop") -> 
     if fit == "squash":
         fitted = image.resize(target, Image.Resampling.BILINEAR)
     elif fit == "crop":
-        scale = max(size[0] / height, size[1] / width)
-        half_height, half_width = size[0] / scale / 2, size[1] / scale / 2
-        box = (
-            max(0.0, width / 2 - half_width),
-            max(0.0, height / 2 - half_height),
-            min(float(width), width / 2 + half_width),
-            min(float(height), height / 2 + half_height),
-        )  # resize and cut in one step, so that no rounding of a size in between shifts the picture
-        fitted = image.resize(target, Image.Resampling.BILINEAR, box=box)
+        # resize and cut in one step, so that no rounding of a size in between shifts the picture
+        fitted = image.resize(target, Image.Resampling.BILINEAR, box=_crop_box((height, width), size))
     elif fit == "pad":
-        scale = min(size[0] / height, size[1] / width)
-        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+        left, top, inner_width, inner_height = _pad_place((height, width), size)
         fitted = Image.new("RGB", target)
-        corner = ((target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2)
-        fitted.paste(image.resize(inner, Image.Resampling.BILINEAR), corner)
+        fitted.paste(image.resize((inner_width, inner_height), Image.Resampling.BILINEAR), (left, top))
     else:
         raise InputError(f"fit = '{fit}': expected crop, squash or pad")
     return np.asarray(fitted)
+
+
+def fit_affine(source: tuple[int, int], size: tuple[int, int], fit: Fit = "crop") -> np.ndarray:
+    """Where `fit_picture` puts the points of a picture: [2, 3], (x, y) -> affine @ (x, y, 1).
+
+    Coordinates are pixels, x to the right and y down, continuous: a pixel's centre lies at + 0.5.
+
+    Args:
+        source: (height, width) of the picture.
+        size: (height, width) that it is fitted to.
+        fit: as in `fit_picture`.
+
+    Example:
+        >>> fit_affine((100, 200), (50, 50), "crop").tolist()
+        [[0.5, 0.0, -25.0], [0.0, 0.5, 0.0]]
+    """
+    if tuple(source) == tuple(size):
+        return np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    left, top, across, down = 0.0, 0.0, size[1] / source[1], size[0] / source[0]
+    if fit == "crop":
+        box = _crop_box(source, size)
+        across, down = size[1] / (box[2] - box[0]), size[0] / (box[3] - box[1])
+        left, top = -box[0] * across, -box[1] * down
+    elif fit == "pad":
+        left, top, inner_width, inner_height = _pad_place(source, size)
+        across, down = inner_width / source[1], inner_height / source[0]
+    return np.array([[across, 0.0, left], [0.0, down, top]])
+
+
+def _crop_box(source: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of the largest window of the size's aspect, in the middle of the picture."""
+    height, width = source
+    scale = max(size[0] / height, size[1] / width)
+    half_height, half_width = size[0] / scale / 2, size[1] / scale / 2
+    return (
+        max(0.0, width / 2 - half_width),
+        max(0.0, height / 2 - half_height),
+        min(float(width), width / 2 + half_width),
+        min(float(height), height / 2 + half_height),
+    )
+
+
+def _pad_place(source: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, width, height of the whole picture within the size."""
+    scale = min(size[0] / source[0], size[1] / source[1])
+    height, width = max(1, round(source[0] * scale)), max(1, round(source[1] * scale))
+    return (size[1] - width) // 2, (size[0] - height) // 2, width, height
 
 
 def _opened(source: str | Path | bytes) -> Image.Image:

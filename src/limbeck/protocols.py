@@ -87,11 +87,16 @@ class Metric(Protocol):
 
 
 class Task(Protocol):
-    """What the pipeline must know of a kind of problem."""
+    """What the pipeline must know of a kind of problem.
+
+    `target_kind` says what it learns from: `class`, `mask`, `boxes` or `points` (`limbeck.data.raw.Kind`); a task without
+    one learns from one class per picture.
+    """
 
     name: str
     primary: str
     higher_is_better: bool
+    target_kind: str
 
     def criterion(self, out: Any, target: Tensor) -> Tensor:
         """The supervised loss: scalar."""

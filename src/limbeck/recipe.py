@@ -63,11 +63,13 @@ class Data(Section):
 class Augment(Section):
     """`[augment]`: random changes of training pictures, each a pure function of (seed, view, index)."""
 
-    crop: Literal["none", "shift", "resized"] = Field(
-        "shift", description="shift = pad by padding and crop back; resized = random resized crop"
+    crop: Literal["none", "shift", "resized", "scaled"] = Field(
+        "shift",
+        description="shift = pad by padding and crop back; resized = random resized crop; scaled = zoom in or out and crop",
     )
     padding: float = Field(0.125, ge=0, le=0.5, description="share of the side, for crop = shift")
     scale: tuple[float, float] = Field((0.35, 1.0), description="area range, for crop = resized")
+    zoom: tuple[float, float] = Field((0.5, 2.0), description="range of the factor, for crop = scaled")
     flip: bool = Field(True, description="horizontal")
     rand_augment: tuple[int, int] | None = Field(None, description="operations and magnitude of RandAugment")
     erase: float = Field(0.0, ge=0, le=1, description="probability of random erasing")

@@ -20,7 +20,8 @@ class Batch:
         index: [N] int64, position of each sample in its data set; what memories, caches and augmentation are keyed by.
         inputs: [N, C, H, W] float32 in [0, 1] for pictures ([N, C, T] for signals).
         target: [N] int64 class indices, -1 where unlabelled; or [N, K] float rows that sum to 1 after mixup or cutmix
-            (rows of zeros where unlabelled).
+            (rows of zeros where unlabelled). Of segmentation [N, H, W] int64 class of each pixel, -1 = void. Of detection
+            [N, M, 5] float32 rows of class, x1, y1, x2, y2 (shares of the picture), class -1 = no further object.
         view: which augmentation of the data set this is (the epoch, or the epoch modulo K with a teacher cache).
         labelled: False when some targets may be -1; lets losses skip the masking otherwise.
         further: what an objective needs of each sample beside that, by name, in the form of `inputs`: `view2`, `view3`

@@ -17,11 +17,12 @@ import numpy as np
 from PIL import Image
 
 from limbeck.data.draws import Draws
+from limbeck.data.placement import Window, combine, cut_window, resized_window, scaled_window, window_affine
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Augment", "Drawn", "Stream", "apply_augmentation", "draw_augmentation"]
+__all__ = ["Augment", "Drawn", "Stream", "apply_augmentation", "augmentation_affine", "draw_augmentation"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,10 @@ class Augment:
 
     Attributes:
         crop: `shift` = moved by up to `padding` of the side, black where it leaves the picture; `resized` = random
-            resized crop.
+            resized crop; `scaled` = enlarged or reduced by a factor in `zoom` and cut, black where it leaves the picture.
         padding: share of the side, for `shift`.
         scale: range of the area that `resized` keeps.
+        zoom: range of the factor of `scaled`.
         flip: mirror left and right, half of the time.
         rand_augment: (operations, magnitude) of RandAugment; None = off.
         erase: probability of random erasing.
@@ -40,9 +42,10 @@ class Augment:
         cutmix: alpha of cutmix; 0 = off.
     """
 
-    crop: Literal["none", "shift", "resized"] = "shift"
+    crop: Literal["none", "shift", "resized", "scaled"] = "shift"
     padding: float = 0.125
     scale: tuple[float, float] = (0.35, 1.0)
+    zoom: tuple[float, float] = (0.5, 2.0)
     flip: bool = True
     rand_augment: tuple[int, int] | None = None
     erase: float = 0.0
@@ -53,6 +56,14 @@ class Augment:
     def mixes(self) -> bool:
         """Whether two pictures are mixed, so that targets are rows of class shares."""
         return self.mixup > 0 or self.cutmix > 0
+
+    def refusal_with_targets(self) -> str | None:
+        """Why pictures that are annotated place by place cannot be changed so, or None where they can."""
+        if self.mixes:
+            return "augment.mixup and augment.cutmix mix pictures of one class each; set them to 0"
+        if self.rand_augment:
+            return "augment.rand_augment moves pixels away from their annotations; leave it out"
+        return None
 
 
 class Stream(IntEnum):
@@ -78,6 +89,7 @@ class Stream(IntEnum):
     PARTNER = 17
     PARTNER_CLASS = 18
     SAME_CLASS = 19
+    SCALE = 20
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,7 @@ class Drawn:
         shift: [N, 2] pixels (down, right) that the window moves.
         crop: [N, 4] area share, log of the aspect (1 = the output's), and where the window lies in what is left over
             (down, right).
+        scale: [N, 3] factor, and where the window lies in what is left over (down, right).
         flip: [N] bool.
         rand_seed: [N] seed of RandAugment's own generator.
         erase: [N, 4] top, left, bottom, right in pixels; empty where nothing is erased.
@@ -98,6 +111,13 @@ class Drawn:
     flip: np.ndarray | None
     rand_seed: np.ndarray | None
     erase: np.ndarray | None
+    scale: np.ndarray | None = None
+
+    def window(self, place: int, source: tuple[int, int], size: tuple[int, int]) -> Window | None:
+        """What is cut out of the picture at `place`, which has the size `source`; None = all of it."""
+        if self.crop is not None:
+            return resized_window(self.crop[place], source, size)
+        return None if self.scale is None else scaled_window(self.scale[place], size)
 
 
 def draw_augmentation(augment: Augment, size: tuple[int, int], draws: Draws) -> Drawn:
@@ -107,7 +127,7 @@ def draw_augmentation(augment: Augment, size: tuple[int, int], draws: Draws) -> 
     "Random Erasing Data Augmentation", arXiv 1708.04896, area 0.02 to 0.33 and aspect 0.3 to 3.3.
     """
     height, width = size
-    shift = crop = flip = rand_seed = erase = None
+    shift = crop = flip = rand_seed = erase = scale = None
     if augment.crop == "shift":
         down, right = round(augment.padding * height), round(augment.padding * width)
         shift = np.stack(
@@ -126,6 +146,10 @@ def draw_augmentation(augment: Augment, size: tuple[int, int], draws: Draws) -> 
             ],
             axis=1,
         )
+    elif augment.crop == "scaled":
+        low, high = augment.zoom
+        factor = low + (high - low) * draws.uniform(Stream.SCALE)
+        scale = np.stack([factor, draws.uniform(Stream.CROP_DOWN), draws.uniform(Stream.CROP_RIGHT)], axis=1)
     if augment.flip:
         flip = draws.uniform(Stream.FLIP) < 0.5
     if augment.rand_augment:
@@ -139,7 +163,7 @@ def draw_augmentation(augment: Augment, size: tuple[int, int], draws: Draws) -> 
         left = draws.integers(Stream.ERASE_RIGHT, 0, width - wide + 1)
         hit = (draws.uniform(Stream.ERASE) < augment.erase).astype(np.int64)
         erase = np.stack([top, left, top + tall * hit, left + wide * hit], axis=1)
-    return Drawn(shift, crop, flip, rand_seed, erase)
+    return Drawn(shift, crop, flip, rand_seed, erase, scale)
 
 
 def apply_augmentation(
@@ -152,8 +176,9 @@ def apply_augmentation(
     out = np.zeros((len(pictures), *size, 3), np.uint8)
     for place, picture in enumerate(pictures):
         mirrored = drawn.flip is not None and bool(drawn.flip[place])
-        if drawn.crop is not None:
-            picture = _crop_resized(picture, drawn.crop[place], size)
+        window = drawn.window(place, picture.shape[:2], size)
+        if window is not None:
+            picture = cut_window(picture, window, size)
         down, right = (0, 0) if drawn.shift is None else drawn.shift[place].tolist()
         _copy_shifted(out[place], np.ascontiguousarray(picture), down, right, mirrored)
         if drawn.rand_seed is not None:
@@ -163,6 +188,25 @@ def apply_augmentation(
             if bottom > top:  # with the picture's mean colour: an edge that carries no brightness of its own
                 out[place, top:bottom, left:right] = np.rint(out[place].mean(axis=(0, 1)))
     return out
+
+
+def augmentation_affine(drawn: Drawn, place: int, source: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """Where `apply_augmentation` puts the points of the picture at `place`: [2, 3], as `placement` has it.
+
+    Args:
+        drawn: the changes.
+        place: which picture of the batch.
+        source: its (height, width).
+        size: (height, width) of the output.
+    """
+    window = drawn.window(place, source, size)
+    affine = np.eye(2, 3) if window is None else window_affine(window, size)
+    if drawn.shift is not None:
+        down, right = drawn.shift[place].tolist()
+        affine = combine(affine, np.array([[1.0, 0.0, -right], [0.0, 1.0, -down]]))
+    if drawn.flip is not None and bool(drawn.flip[place]):
+        affine = combine(affine, np.array([[-1.0, 0.0, size[1]], [0.0, 1.0, 0.0]]))
+    return affine
 
 
 _PIXEL = np.dtype("V3")  # an RGB pixel as one item: copies are then pixel-wise, also mirrored ones
@@ -177,17 +221,6 @@ def _copy_shifted(out: np.ndarray, picture: np.ndarray, down: int, right: int, m
     if mirrored:
         source, right = source[:, ::-1], -right
     out.view(_PIXEL)[max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right), 0] = source
-
-
-def _crop_resized(picture: np.ndarray, crop: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    height, width = picture.shape[:2]
-    area, log_aspect, down, right = crop.tolist()
-    aspect = math.exp(log_aspect) * size[1] / size[0]
-    wide = min(math.sqrt(area * height * width * aspect), width)
-    tall = min(math.sqrt(area * height * width / aspect), height)
-    top, left = down * (height - tall), right * (width - wide)
-    box = (left, top, min(left + wide, width), min(top + tall, height))
-    return np.asarray(Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
 
 
 def _rand_augmented(picture: np.ndarray, setting: tuple[int, int] | None, seed: int) -> np.ndarray:

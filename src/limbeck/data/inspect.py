@@ -25,6 +25,7 @@ from limbeck.pictures import Fit, fit_picture
 
 __all__ = ["Inspected", "choose_image_size", "find_shared", "inspect_pictures"]
 
+CACHE_FORM = 2  # of what is remembered; another number looks anew
 _CHUNK = 64  # pictures per task of the thread pool: large enough to hide its cost, small enough for a smooth bar
 
 
@@ -37,12 +38,19 @@ class Inspected:
         hashes: [N] uint64 of the decoded pixels, so that a re-encoded or renamed copy of a picture is still the same.
         errors: reason by row of each unreadable picture.
         pixels: [N, H, W, 3] uint8 where they were to be kept.
+        sizes: [N, 2] int32 height and width of each picture as it was found.
     """
 
     rows: np.ndarray
     hashes: np.ndarray
     errors: dict[int, str]
     pixels: np.ndarray | None
+    sizes: np.ndarray
+
+    def take(self, wanted: np.ndarray) -> Inspected:
+        """Only the pictures of a [N] mask; pixels are moved together in place."""
+        pixels = None if self.pixels is None else _close_gaps(self.pixels, wanted)
+        return Inspected(self.rows[wanted], self.hashes[wanted], self.errors, pixels, self.sizes[wanted])
 
 
 def inspect_pictures(
@@ -63,6 +71,7 @@ def inspect_pictures(
     if place is not None and place.exists():
         return _read_cache(place)
     hashes = np.zeros(len(rows), np.uint64)
+    sizes = np.zeros((len(rows), 2), np.int32)
     pixels = np.empty((len(rows), *image_size, 3), np.uint8) if keep else None
     errors: dict[int, str] = {}
 
@@ -74,7 +83,7 @@ def inspect_pictures(
             except (InputError, ValueError) as error:
                 errors[row] = str(error)
                 continue
-            hashes[position] = _hash(picture)
+            hashes[position], sizes[position] = _hash(picture), picture.shape[:2]
             if pixels is not None:
                 pixels[position] = fit_picture(picture, image_size, fit)
         return min(_CHUNK, len(rows) - start)
@@ -84,31 +93,36 @@ def inspect_pictures(
             look, range(0, len(rows), _CHUNK), threads=1 if isinstance(raw.pictures, np.ndarray) else None
         ):
             progress.advance(count)
-    readable = np.array([int(row) not in errors for row in rows], bool)
+    found = Inspected(rows, hashes, dict(sorted(errors.items())), pixels, sizes)
     if errors:
-        rows, hashes = rows[readable], hashes[readable]
-        pixels = None if pixels is None else _close_gaps(pixels, readable)
-    found = Inspected(rows, hashes, dict(sorted(errors.items())), pixels)
+        found = found.take(np.array([int(row) not in errors for row in rows], bool))
     if place is not None:
         _write_cache(place, found)
     return found
 
 
-def choose_image_size(raw: RawSplit, rows: np.ndarray, *, seed: int, sample: int = 256) -> tuple[int, int] | None:
-    """Square size for a set: the median shorter side of a seeded sample, as a multiple of 32 from 32 to 224; None if
-    none can be read.
+def choose_image_size(
+    raw: RawSplit, rows: np.ndarray, *, seed: int, sample: int = 256, square: bool = True
+) -> tuple[int, int] | None:
+    """Size for a set, from a seeded sample; None if none can be read.
+
+    Square: the median shorter side, as a multiple of 32 from 32 to 224. Otherwise the median height and width, both as
+    multiples of 32, reduced where the longer side would be above 512.
     """
     order = Draws(seed, 0, np.arange(len(rows))).order(0)[:sample]
-    sides = []
+    sizes = []
     for row in rows[order]:
         try:
-            sides.append(min(size_of_picture(raw.pictures[int(row)])))
+            sizes.append(size_of_picture(raw.pictures[int(row)]))
         except InputError:
             continue  # counted and named when every picture is looked at
-    if not sides:
+    if not sizes:
         return None
-    side = int(np.clip(32 * round(float(np.median(sides)) / 32), 32, 224))
-    return side, side
+    found = np.array(sizes, np.float64)
+    sides = np.median(found.min(axis=1, keepdims=True) if square else found, axis=0)
+    sides = sides * min(1.0, (224 if square else 512) / sides.max())
+    height, width = np.maximum(32, 32 * np.rint(sides / 32)).astype(int)[[0, -1]].tolist()
+    return height, width
 
 
 def find_shared(one: np.ndarray, other: np.ndarray) -> list[tuple[int, int]]:
@@ -159,13 +173,13 @@ def _cache_place(raw: RawSplit, rows: np.ndarray, cache: Path) -> Path | None:
             entries.append([int(row), str(path), state.st_size, state.st_mtime_ns])
         except OSError:
             entries.append([int(row), str(path), -1, -1])
-    return Path(cache) / f"inspection-{fingerprint(entries)}.npz"
+    return Path(cache) / f"inspection-{fingerprint([entries, CACHE_FORM])}.npz"
 
 
 def _write_cache(place: Path, found: Inspected) -> None:
     buffer = io.BytesIO()
     errors = np.frombuffer(json.dumps(found.errors).encode(), np.uint8)
-    np.savez_compressed(buffer, rows=found.rows, hashes=found.hashes, errors=errors)
+    np.savez_compressed(buffer, rows=found.rows, hashes=found.hashes, sizes=found.sizes, errors=errors)
     with atomic_path(place) as temporary:
         temporary.write_bytes(buffer.getvalue())
 
@@ -173,4 +187,4 @@ def _write_cache(place: Path, found: Inspected) -> None:
 def _read_cache(place: Path) -> Inspected:
     with np.load(place, allow_pickle=False) as stored:
         errors = {int(row): reason for row, reason in json.loads(stored["errors"].tobytes()).items()}
-        return Inspected(stored["rows"], stored["hashes"], errors, None)
+        return Inspected(stored["rows"], stored["hashes"], errors, None, stored["sizes"])

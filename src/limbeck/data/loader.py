@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from limbeck.data.augment import Augment, apply_augmentation, draw_augmentation
+from limbeck.data.augment import Augment, Drawn, apply_augmentation, augmentation_affine, draw_augmentation
 from limbeck.data.draws import Draws
 from limbeck.data.further import CLASSMATE_COPY, SAME_CLASS, Classmates, view_copies
 from limbeck.data.mixing import class_rows, draw_mix, draw_partners, mix_pictures
 from limbeck.data.order import class_members, epoch_order
 from limbeck.data.picture_set import PictureSet
+from limbeck.data.placement import combine
 from limbeck.data.stream import PictureStream
 from limbeck.errors import InputError
 from limbeck.pictures import fit_picture
@@ -59,7 +60,7 @@ class Loader:
 
     Raises:
         InputError: the set is empty; balanced sampling, `extra` or classmates are asked of a stream; classmates where
-            pictures are mixed; or a need that is not known.
+            pictures are mixed; a need that is not known; or, of pictures with annotations, what needs one class each.
     """
 
     def __init__(
@@ -92,6 +93,8 @@ class Loader:
             raise InputError(
                 "another picture of each class needs pictures of one class: set augment.mixup and augment.cutmix to 0"
             )
+        if isinstance(pictures, PictureSet) and pictures.targets is not None:
+            _check_annotated(pictures.name, augment, sampling, extra, needs)
         self.batch_size = batch_size
         self.views = views
         self.offers = frozenset(needs)
@@ -190,6 +193,21 @@ class Loader:
             yield self._maker.assemble(epoch, index, labels, [sample[1] for sample in read])
 
 
+def _check_annotated(
+    name: str, augment: Augment | None, sampling: str, extra: PictureSet | None, needs: Collection[str]
+) -> None:
+    """What pictures that are annotated place by place cannot be asked for."""
+    refused = None if augment is None else augment.refusal_with_targets()
+    if sampling == "balanced":
+        refused = "data.sampling = balanced needs one class per picture"
+    elif extra is not None:
+        refused = "pictures without annotations cannot join"
+    elif needs:
+        refused = f"{', '.join(sorted(needs))}: further pictures in a batch need one class per picture"
+    if refused:
+        raise InputError(f"data '{name}': {refused}")
+
+
 class _Steps:
     """The (epoch, step) pairs that the workers are to make: a sampler that can be set anew before each epoch."""
 
@@ -272,6 +290,8 @@ class _BatchMaker(Dataset[Any]):
         """Augment and mix; `pictures` are given where they come from a stream, else read by index."""
         view = epoch if self.views is None else epoch % self.views
         draws = Draws(self.seed, view, index, repeat)
+        if isinstance(self.pictures, PictureSet) and self.pictures.targets is not None:
+            return self._annotated(self.pictures, index, draws, view)
         seen = self._views(self._find(index, pictures), view, index, repeat)
         if self.classmates is not None:
             mate = self.classmates.draw(draws, index, labels)
@@ -293,16 +313,37 @@ class _BatchMaker(Dataset[Any]):
                 seen[name], target = mix_pictures(mix, inputs, rows, partner_seen[name], partner_rows)
         return Batch(torch.from_numpy(index), seen.pop("inputs"), target, view, self.labelled, seen)
 
+    def _annotated(self, source: PictureSet, index: np.ndarray, draws: Draws, view: int) -> Batch:
+        """A batch of pictures whose annotations move with them."""
+        assert source.targets is not None
+        drawn = None if self.augment is None else draw_augmentation(self.augment, self.size, draws)
+        found = self._find(index)
+        samples = []
+        for place, picture in enumerate(index.tolist()):
+            to_found = source.picture_affine(picture) if self._is_whole else source.original_affine(picture)
+            if drawn is not None:
+                size = found[place].shape[:2]
+                to_found = combine(to_found, augmentation_affine(drawn, place, size, self.size))
+            samples.append(source.targets.changed(picture, to_found, self.size))
+        inputs = self._pixels(found, drawn)
+        return Batch(torch.from_numpy(index), inputs, source.targets.collate(samples), view, True)
+
     def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         sampling = "natural" if self.in_turn else self.sampling
         return epoch_order(self.labels, seed=self.seed, epoch=epoch, shuffle=self.shuffle, sampling=sampling)
 
+    @property
+    def _is_whole(self) -> bool:
+        """Whether pictures are fitted before they are changed: all but where a crop is cut from the original."""
+        return self.augment is None or self.augment.crop != "resized"
+
     def _find(self, index: np.ndarray, pictures: list[np.ndarray] | None = None) -> list[np.ndarray]:
-        """The pictures as they are before any change, fitted to size unless a crop is cut from the original."""
-        whole = self.augment is None or self.augment.crop != "resized"
+        """The pictures as they are before any change."""
         if pictures is None:
-            return [self._read(int(place), whole) for place in index]
-        return [fit_picture(picture, self.size, self.pictures.fit) for picture in pictures] if whole else pictures
+            return [self._read(int(place), self._is_whole) for place in index]
+        if not self._is_whole:
+            return pictures
+        return [fit_picture(picture, self.size, self.pictures.fit) for picture in pictures]
 
     def _views(
         self, found: list[np.ndarray], view: int, index: np.ndarray, repeat: np.ndarray | int
@@ -315,12 +356,15 @@ class _BatchMaker(Dataset[Any]):
 
     def _change(self, found: list[np.ndarray], draws: Draws) -> Tensor:
         """[N, 3, H, W] float32 in [0, 1], augmented but not mixed."""
-        if self.augment is None:
+        drawn = None if self.augment is None else draw_augmentation(self.augment, self.size, draws)
+        return self._pixels(found, drawn)
+
+    def _pixels(self, found: list[np.ndarray], drawn: Drawn | None) -> Tensor:
+        """[N, 3, H, W] float32 in [0, 1] of pictures and the changes drawn for them."""
+        if self.augment is None or drawn is None:
             pixels = np.stack(found)
         else:
-            pixels = apply_augmentation(
-                found, draw_augmentation(self.augment, self.size, draws), self.augment, self.size
-            )
+            pixels = apply_augmentation(found, drawn, self.augment, self.size)
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(255)
 
     def _read(self, index: int, whole: bool) -> np.ndarray:

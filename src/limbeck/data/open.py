@@ -18,11 +18,12 @@ from limbeck.data.folder import read_unlabelled
 from limbeck.data.inspect import Inspected, choose_image_size, inspect_pictures
 from limbeck.data.labels import drop_unlabelled_splits, resolve_labels
 from limbeck.data.picture_set import DataSplits, PictureSet
-from limbeck.data.raw import RawData, RawSplit
+from limbeck.data.raw import Kind, RawData, RawSplit
 from limbeck.data.readers import read_raw
 from limbeck.data.review import Review
 from limbeck.data.split import choose_rows, hold_out
 from limbeck.data.stream import PictureStream
+from limbeck.data.targets import OpenTargets, Targets
 from limbeck.errors import InputError, unknown_name
 from limbeck.files import fingerprint
 from limbeck.pictures import Fit
@@ -33,6 +34,8 @@ STORE_BYTES = 1_500_000_000
 """Fitted pixels of all splits up to this size are held in memory; beyond it pictures are decoded each time they are
 used.
 """
+OPENERS: dict[Kind, OpenTargets] = {}
+"""Who looks at the annotations of each kind of set."""
 
 
 def open_data(
@@ -104,8 +107,14 @@ def open_data(
     settings = {"seed": seed, "validation": validation, "test": test, "limit": limit}
     raw = read_raw(name, fields, settings=settings, options=dict(options or {}))
     where = f"data '{name}'" if path is None else str(path)
-    drop_unlabelled_splits(raw)
-    class_names, labels, bad_labels = resolve_labels(raw, where=where)
+    is_annotated = raw.kind != "class"
+    if is_annotated:
+        class_names, labels, bad_labels = _labels_of_annotated(raw, where=where)
+        if unlabelled:
+            raise InputError(f"data.unlabelled: pictures without annotations join classification only, not '{name}'")
+    else:
+        drop_unlabelled_splits(raw)
+        class_names, labels, bad_labels = resolve_labels(raw, where=where)
     review = Review(where, warnings=list(raw.warnings))
     for split, reasons in bad_labels.items():
         review.leave_out(split, reasons, raw.splits[split], len(labels[split]))
@@ -122,7 +131,11 @@ def open_data(
     if "unlabelled" in sources:
         division["unlabelled"] = ("unlabelled", np.arange(len(sources["unlabelled"].pictures)))
     source, rows = division.get("train", division["test"])
-    size = _size(image_size) or raw.image_size or choose_image_size(sources[source], rows, seed=seed)
+    size = (
+        _size(image_size)
+        or raw.image_size
+        or choose_image_size(sources[source], rows, seed=seed, square=not is_annotated)
+    )
     if size is None:
         raise InputError(
             f"{where}: none of the sampled pictures can be read; first: {sources[source].name(int(rows[0]), source)}"
@@ -137,15 +150,29 @@ def open_data(
             description=f"reading {split} pictures", cache=None if cache is None else Path(cache),
         )  # fmt: skip
         review.leave_out(split, found[split].errors, sources[source], len(rows))
+        targets: Targets | None = None
+        if is_annotated:
+            opened = OPENERS[raw.kind](
+                raw, sources[source], found[split].rows, sizes=found[split].sizes, class_names=class_names,
+                keep=keep, description=f"reading {split} annotations", cache=None if cache is None else Path(cache),
+            )  # fmt: skip
+            review.leave_out(split, opened.errors, sources[source], len(found[split].rows))
+            review.warnings += [f"{split}: {note}" for note in opened.notes]
+            targets = opened.targets
+            if not opened.usable.all():
+                found[split] = found[split].take(opened.usable)
         split_labels = (
             labels[source][found[split].rows] if source in labels else np.full(len(found[split].rows), -1, np.int64)
         )
-        sets[split] = _picture_set(name, split, class_names, split_labels, size, fit, sources[source], found[split])
-    review.check_classes({split: pictures for split, pictures in sets.items() if split != "unlabelled"})
+        made = _picture_set(name, split, class_names, split_labels, size, fit, sources[source], found[split])
+        sets[split] = replace(made, targets=targets, sizes=found[split].sizes)
+    review.check_classes({split: pictures for split, pictures in sets.items() if split != "unlabelled"}, raw.kind)
+    if is_annotated:
+        review.check_fit(sets, fit, size)
     review.find_leakage(sets, {split: inspected.hashes for split, inspected in found.items()})
     _check_groups(division, raw, review)
     identity = {
-        split: hashlib.sha256(pictures.labels.tobytes() + found[split].hashes.tobytes()).hexdigest()
+        split: hashlib.sha256(_known_of(pictures) + found[split].hashes.tobytes()).hexdigest()
         for split, pictures in sets.items()
     }
     train: PictureSet | PictureStream
@@ -165,7 +192,33 @@ def open_data(
         fingerprint=fingerprint({"splits": identity, "class_names": class_names, "image_size": size, "fit": fit}),
         report=review.report(sets, streamed=raw.stream),
         unlabelled=sets.get("unlabelled"),
+        kind=raw.kind,
     )
+
+
+def _known_of(pictures: PictureSet) -> bytes:
+    return pictures.labels.tobytes() if pictures.targets is None else pictures.targets.identity()
+
+
+def _labels_of_annotated(
+    raw: RawData, *, where: str
+) -> tuple[tuple[str, ...], dict[str, np.ndarray], dict[str, dict[int, str]]]:
+    """As `resolve_labels` returns it, for a set whose pictures have annotations: one and the same label for all."""
+    if raw.kind not in OPENERS:
+        raise InputError(f"{where}: its reader calls its kind '{raw.kind}'; expected class, {', '.join(OPENERS)}")
+    for split in ("test", "validation"):
+        if split in raw.splits and raw.splits[split].annotations is None:
+            del raw.splits[split]
+            raw.warnings.append(f"the set's own {split} split carries no annotations and is not used")
+    if not raw.class_names:
+        raise InputError(f"{where}: its reader names no classes")
+    labels = {}
+    for split, found in raw.splits.items():
+        if found.annotations is None or len(found.annotations) != len(found.pictures):
+            count = 0 if found.annotations is None else len(found.annotations)
+            raise InputError(f"{where}: {split}: {count} annotations for {len(found.pictures)} pictures")
+        labels[split] = np.zeros(len(found.pictures), np.int64)
+    return tuple(str(name) for name in raw.class_names), labels, {}
 
 
 def _divide(

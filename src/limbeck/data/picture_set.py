@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limbeck.data.raw import RawSplit, read_picture
+from limbeck.data.raw import Kind, RawSplit, read_picture
 from limbeck.data.split import choose_rows
-from limbeck.pictures import Fit, fit_picture
+from limbeck.data.targets import Targets
+from limbeck.pictures import Fit, fit_affine, fit_picture
 
 if TYPE_CHECKING:
     from limbeck.data.stream import PictureStream
@@ -32,6 +33,8 @@ class PictureSet:
         labels: [N] int64, -1 where unlabelled.
         image_size: (height, width) of every picture.
         fit: how a picture of another shape became `image_size`.
+        targets: what is known of each picture where that is more than one class; `labels` are then all 0. None = labels.
+        sizes: [N, 2] height and width of the pictures as they were found; None where nobody asked.
     """
 
     name: str
@@ -43,6 +46,8 @@ class PictureSet:
     _raw: RawSplit = field(repr=False)
     _rows: np.ndarray = field(repr=False)
     _pixels: np.ndarray | None = field(default=None, repr=False)
+    targets: Targets | None = field(default=None, repr=False)
+    sizes: np.ndarray | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -70,6 +75,17 @@ class PictureSet:
             return self._pixels[self._rows[np.asarray(indices, np.int64)]]
         return np.stack([self.picture(int(index)) for index in indices])
 
+    def original_affine(self, index: int) -> np.ndarray:
+        """[2, 3] from coordinates of the picture as it was found to those of what `original` gives."""
+        return self.picture_affine(index) if self._pixels is not None else np.eye(2, 3)
+
+    def picture_affine(self, index: int) -> np.ndarray:
+        """[2, 3] from coordinates of the picture as it was found to those of what `picture` gives."""
+        if self.sizes is None:
+            raise ValueError("the sizes of these pictures were not noted")
+        height, width = self.sizes[index].tolist()
+        return fit_affine((height, width), self.image_size, self.fit)
+
     def source(self, index: int) -> str:
         """How reports call the picture: its path, or its place in the table."""
         return self._raw.name(int(self._rows[index]), self.name)
@@ -77,7 +93,13 @@ class PictureSet:
     def take(self, indices: Sequence[int] | np.ndarray) -> PictureSet:
         """The set of only these pictures, in this order; pixels are shared."""
         indices = np.asarray(indices, np.int64)
-        return replace(self, labels=self.labels[indices], _rows=self._rows[indices])
+        return replace(
+            self,
+            labels=self.labels[indices],
+            _rows=self._rows[indices],
+            targets=None if self.targets is None else self.targets.take(indices),
+            sizes=None if self.sizes is None else self.sizes[indices],
+        )
 
     def limited(self, limit: int, *, seed: int = 0) -> PictureSet:
         """A stratified subset of at most `limit` pictures, in the old order."""
@@ -86,7 +108,9 @@ class PictureSet:
         return self.take(choose_rows(self.labels, limit, seed=seed))
 
     def class_counts(self) -> np.ndarray:
-        """[K] number of pictures of each class."""
+        """[K] number of pictures of each class; where they have more than one, of labelled pixels or boxes."""
+        if self.targets is not None:
+            return self.targets.class_counts()
         return np.bincount(self.labels[self.labels >= 0], minlength=len(self.class_names))
 
 
@@ -105,6 +129,7 @@ class DataSplits:
         report: `counts` per split, `class_counts` per split, `left_out` (split, source, reason; at most 200),
             `left_out_count`, `leakage` (pairs of splits with identical pictures), `warnings`.
         unlabelled: further pictures that join distillation.
+        kind: what is known of each picture.
     """
 
     train: PictureSet | PictureStream
@@ -116,3 +141,4 @@ class DataSplits:
     fingerprint: str
     report: dict[str, Any]
     unlabelled: PictureSet | None = None
+    kind: Kind = "class"

@@ -5,10 +5,10 @@ What does not live here: checking, splitting, decoding (`inspect`, `labels`, `sp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,10 +17,29 @@ from limbeck.pictures import decode, picture_size
 if TYPE_CHECKING:
     from limbeck.data.stream import PictureStream
 
-__all__ = ["Picture", "RawData", "RawSplit", "read_picture", "size_of_picture"]
+__all__ = ["BoxAnnotation", "Kind", "Picture", "RawData", "RawSplit", "read_picture", "size_of_picture"]
 
 Picture = str | Path | bytes | np.ndarray
 """A path, the bytes of an encoded file, or pixels: [H, W], [H, W, 1] or [H, W, 3] uint8."""
+
+
+Kind = Literal["class", "mask", "boxes", "points"]
+"""What is known of each picture: one class; a class of every pixel; boxes with a class each; places of named points."""
+
+
+@dataclass(frozen=True)
+class BoxAnnotation:
+    """The objects in one picture, as they were found.
+
+    Attributes:
+        boxes: [M, 4] float32 as x1, y1, x2, y2 in pixels of the picture, its edges at 0 and its width or height.
+        labels: [M] int64 class indices.
+        crowd: [M] bool, objects that are neither learned nor judged (a crowd, or one too difficult to tell).
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
 
 
 @dataclass
@@ -29,15 +48,20 @@ class RawSplit:
 
     Attributes:
         pictures: N of them; also one [N, H, W] or [N, H, W, 3] uint8 array, or anything with `len` and `[i]`.
-        labels: N class names or class indices (None = not labelled); or None where the split is unlabelled.
+        labels: N class names or class indices (None = not labelled); or None where the split is unlabelled, or has
+            annotations.
         groups: N values; samples of equal value (a product, a person) never cross splits that Limbeck makes.
         names: N names by which reports call the pictures; None = the paths, or `name[i]`.
+        annotations: where the set's kind is not `class`, N of them. `mask`: a path, the bytes of an encoded file or
+            [H, W] uint8, in the size of the picture. `boxes`: a `BoxAnnotation`. `points`: [L, 2] float32 in pixels of
+            the picture, NaN where unknown.
     """
 
     pictures: Sequence[Any] | np.ndarray
     labels: Sequence[Any] | np.ndarray | None = None
     groups: Sequence[Any] | np.ndarray | None = None
     names: Sequence[str] | None = None
+    annotations: Sequence[Any] | None = None
 
     def name(self, row: int, fallback: str) -> str:
         """How reports call the picture in `row`."""
@@ -58,6 +82,8 @@ class RawData:
         warnings: lines for the report.
         image_size: (height, width) that suits the set; None = looked up in the pictures.
         stream: the training pictures where they can only be read in order; `splits` then holds no `train`.
+        kind: what is known of each picture.
+        mask_values: of masks, raw value -> class; values that are not in it are void. None = values are classes, 255 is void.
     """
 
     splits: dict[str, RawSplit]
@@ -65,6 +91,8 @@ class RawData:
     warnings: list[str] = field(default_factory=list)
     image_size: tuple[int, int] | None = None
     stream: PictureStream | None = None
+    kind: Kind = "class"
+    mask_values: Mapping[int, int] | None = None
 
 
 def read_picture(picture: Picture) -> np.ndarray:

@@ -13,14 +13,16 @@ import numpy as np
 
 from limbeck.data.inspect import find_shared
 from limbeck.data.picture_set import PictureSet
-from limbeck.data.raw import RawSplit
+from limbeck.data.raw import Kind, RawSplit
 from limbeck.data.stream import PictureStream
 from limbeck.errors import InputError
+from limbeck.pictures import Fit
 
 __all__ = ["Review"]
 
 _LISTED = 200  # entries of `left_out` in a report; the count is always whole
 _EXAMPLES = 10
+_SEVERAL: dict[Kind, str] = {"mask": "pixels", "boxes": "boxes"}  # what a class is counted by
 
 
 @dataclass
@@ -57,27 +59,45 @@ class Review:
         self.left_out += entries
         self.warnings.append(f"{len(entries)} of {total} {split} pictures left out; first: {what}")
 
-    def check_classes(self, sets: Mapping[str, PictureSet]) -> None:
+    def check_classes(self, sets: Mapping[str, PictureSet], kind: Kind = "class") -> None:
         """Compare the classes of the splits.
 
         Raises:
-            InputError: fewer than two classes can be trained, or a split is empty.
+            InputError: too few classes can be trained (two; of boxes one), or a split is empty.
         """
         for split, pictures in sets.items():
             if not len(pictures):
                 raise InputError(f"{self.where}: the {split} split has no usable pictures")
         names = np.array(next(iter(sets.values())).class_names)
         trained = sets["train"].class_counts() > 0 if "train" in sets else np.ones(len(names), bool)
-        if trained.sum() < 2:
+        what = _SEVERAL.get(kind, "pictures")
+        if trained.sum() < (1 if kind == "boxes" else 2):
+            learner = "a classifier needs" if kind == "class" else f"{kind} need" if trained.any() else "training needs"
             raise InputError(
-                f"{self.where}: training pictures of one class only ({', '.join(names[trained])}); "
-                "a classifier needs two or more"
+                f"{self.where}: training {what} of one class only ({', '.join(names[trained])}); {learner} two or more"
+                if trained.any()
+                else f"{self.where}: no training {what} of any class"
             )
         for split, pictures in sets.items():
             absent = names[pictures.class_counts() == 0]
             if len(absent):
                 listed = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-                self.warnings.append(f"{len(absent)} of {len(names)} classes have no {split} pictures: {listed}")
+                self.warnings.append(f"{len(absent)} of {len(names)} classes have no {split} {what}: {listed}")
+
+    def check_fit(self, sets: Mapping[str, PictureSet], fit: Fit, size: tuple[int, int]) -> None:
+        """Warn where `crop` cuts annotated parts of pictures away."""
+        if fit != "crop":
+            return
+        cut = 0
+        for pictures in sets.values():
+            assert pictures.sizes is not None
+            aspect = pictures.sizes[:, 1] / pictures.sizes[:, 0] / (size[1] / size[0])
+            cut += int((np.abs(np.log(aspect)) > 0.01).sum())
+        if cut:
+            self.warnings.append(
+                f"data.fit = crop cuts the sides of {cut} pictures away, with what is annotated there; "
+                "squash or pad keeps all of it, as does an image_size of their shape"
+            )
 
     def find_leakage(self, sets: Mapping[str, PictureSet], hashes: Mapping[str, np.ndarray]) -> None:
         """Find identical pictures in two splits, and under two labels in training."""
@@ -92,7 +112,7 @@ class Review:
                     f"leakage: {len(pairs)} of {len(sets[other])} {other} pictures are also in {one}, pixel by pixel "
                     f"(first: {examples[0][1]} = {examples[0][0]})"
                 )
-        if "train" in sets:
+        if "train" in sets and sets["train"].targets is None:
             self._find_disputed(sets["train"], hashes["train"])
 
     def _find_disputed(self, train: PictureSet, hashes: np.ndarray) -> None:

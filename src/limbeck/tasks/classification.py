@@ -29,6 +29,7 @@ class Classification:
 
     name = "classification"
     primary = "top1"
+    target_kind = "class"
     higher_is_better = True
 
     def __init__(

@@ -1,0 +1,102 @@
+"""Where a picture's points go when it is fitted, cut, shifted and mirrored: windows, and affine maps of coordinates.
+
+Coordinates are x to the right and y down, in pixels, continuous: a pixel's centre lies at + 0.5. A map is [2, 3]: a point
+(x, y) goes to map @ (x, y, 1). What does not live here: how pixels (`augment`) and annotations (`targets`) are moved.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["Window", "combine", "cut_window", "move_points", "resized_window", "scaled_window", "window_affine"]
+
+Window = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels of a picture; what lies outside the picture is black."""
+
+Size = tuple[int, int]
+
+
+def resized_window(crop: np.ndarray, source: Size, size: Size) -> Window:
+    """The window of a random resized crop, inside the picture.
+
+    Args:
+        crop: [4] area share, log of the aspect (1 = the output's), and where it lies in what is left over (down, right).
+        source: (height, width) of the picture.
+        size: (height, width) of the output.
+    """
+    height, width = source
+    area, log_aspect, down, right = crop.tolist()
+    aspect = math.exp(log_aspect) * size[1] / size[0]
+    wide = min(math.sqrt(area * height * width * aspect), width)
+    tall = min(math.sqrt(area * height * width / aspect), height)
+    top, left = down * (height - tall), right * (width - wide)
+    return left, top, min(left + wide, width), min(top + tall, height)
+
+
+def scaled_window(scale: np.ndarray, size: Size) -> Window:
+    """The window that shows a picture of `size` enlarged by a factor, or reduced on black, in its own aspect.
+
+    A reduced picture lies on whole pixels of the output, so that its edges are not smeared.
+
+    Args:
+        scale: [3] factor above 0, and where the window lies in what is left over (down, right), in [0, 1].
+        size: (height, width) of the picture and of the output.
+    """
+    factor, down, right = scale.tolist()
+    edges = []
+    for side, place in ((size[1], right), (size[0], down)):
+        if factor >= 1:
+            start = place * (side - side / factor)
+            edges.append((start, start + side / factor))
+            continue
+        inner = max(1, round(side * factor))
+        unit = side / inner  # pixels of the picture per pixel of the output
+        start = -round(place * (side - inner)) * unit
+        edges.append((start, start + side * unit))
+    (left, end), (top, bottom) = edges
+    return left, top, end, bottom
+
+
+def cut_window(picture: np.ndarray, window: Window, size: Size) -> np.ndarray:
+    """[H, W, C] uint8 of `size`: a window of a picture, bilinear with antialiasing, black outside the picture.
+
+    Windows that leave the picture must put it on whole pixels of the output, as `scaled_window`'s do.
+    """
+    height, width = picture.shape[:2]
+    left, top, right, bottom = window
+    if left >= 0 and top >= 0 and right <= width and bottom <= height:
+        return np.asarray(Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=window))
+    out = np.zeros((*size, *picture.shape[2:]), picture.dtype)
+    across, down = size[1] / (right - left), size[0] / (bottom - top)
+    inner = (max(1, round(width * across)), max(1, round(height * down)))
+    x, y = round(-left * across), round(-top * down)
+    out[y : y + inner[1], x : x + inner[0]] = np.asarray(
+        Image.fromarray(picture).resize(inner, Image.Resampling.BILINEAR)
+    )
+    return out
+
+
+def window_affine(window: Window, size: Size) -> np.ndarray:
+    """The map from a picture's coordinates into the output that shows this window of it.
+
+    Example:
+        >>> window_affine((10, 0, 30, 10), (20, 40)).tolist()
+        [[2.0, 0.0, -20.0], [0.0, 2.0, 0.0]]
+    """
+    left, top, right, bottom = window
+    across, down = size[1] / (right - left), size[0] / (bottom - top)
+    return np.array([[across, 0.0, -left * across], [0.0, down, -top * down]])
+
+
+def combine(first: np.ndarray, then: np.ndarray) -> np.ndarray:
+    """The map that does `first`, `then` the other."""
+    linear = then[:, :2] @ first[:, :2]
+    return np.concatenate([linear, then[:, :2] @ first[:, 2:] + then[:, 2:]], axis=1)
+
+
+def move_points(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """[..., 2] points where the map puts them."""
+    return points @ affine[:, :2].T + affine[:, 2]
