@@ -1,17 +1,18 @@
 """A smaller (or larger) network that starts from a trained one by cropping its weights.
 
-Not here: weights of the same shape (`weights`), choosing channels by their norm (that must agree along the whole
-graph).
+Not here: weights of the same shape (`weights`), which channels are worth keeping (`limbeck.adapt`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from limbeck.errors import InputError
+from limbeck.models.channels import channel_map
 from limbeck.models.network import Network, TableNetwork
 
 __all__ = ["InheritReport", "inherit_weights"]
@@ -83,11 +84,25 @@ def stage_blocks(network: TableNetwork) -> list[list[tuple[str, nn.Module]]]:
     return stages
 
 
-def inherit_weights(source: Network, target: Network) -> InheritReport:
+def choose_channels(value: Tensor, axes: tuple[str | None, ...], keep: Mapping[str, Tensor]) -> Tensor:
+    """The kept channels of a tensor whose axes count the widths `axes`."""
+    for axis, width in enumerate(axes):
+        if width is not None and width in keep:
+            value = value.index_select(axis, keep[width])
+    return value
+
+
+def inherit_weights(source: Network, target: Network, *, keep: Mapping[str, Tensor] | None = None) -> InheritReport:
     """Fill `target` with the overlap of `source`'s weights: first channels, kernel centres, matching blocks.
 
     Norm statistics and the normalisation of pictures come along. The classifier is inherited only for as many classes.
     What has no counterpart keeps its fresh values. Build the target with the source's batch-norm eps and padding.
+
+    Args:
+        source: the network whose weights are taken.
+        target: filled in place.
+        keep: channels of the source to take instead of the first ones: [n] int64 per width, by the names of
+            `channels.channel_map(target)`; for networks of the same blocks in the same order.
 
     Raises:
         InputError: one of them is not built from a table, or they take pictures of different channels.
@@ -101,6 +116,7 @@ def inherit_weights(source: Network, target: Network) -> InheritReport:
     pairs = [("stem", source.stem, target.stem), *pair_blocks(source, target), ("head", source.head, target.head)]
     if source.num_classes == target.num_classes:
         pairs.append(("classifier", source.classifier, target.classifier))
+    axes = channel_map(target).axes if keep else {}
     inherited: dict[str, int] = {}
     with torch.no_grad():
         for prefix, theirs, mine in pairs:
@@ -109,13 +125,14 @@ def inherit_weights(source: Network, target: Network) -> InheritReport:
             for name, place in mine.state_dict().items():
                 if name not in values or values[name].dim() != place.dim():
                     continue
-                written = crop_into(place, values[name]) if place.dim() else int(place.copy_(values[name]).numel())
+                value = choose_channels(values[name], axes[f"{prefix}.{name}"], keep) if keep else values[name]
+                written = crop_into(place, value) if place.dim() else int(place.copy_(value).numel())
                 if name in parameters:
                     inherited[f"{prefix}.{name}"] = written
     target.normalise_by(**source.normalisation)
     target.origin = {
         **target.origin,
-        "weights": f"cropped from {source.origin['weights']}",
+        "weights": f"cropped from {str(source.origin['weights']).removeprefix('cropped from ')}",
         "licence": source.origin["licence"],
     }
     fresh = tuple(name for name, _ in target.named_parameters() if name not in inherited)
