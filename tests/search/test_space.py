@@ -189,7 +189,7 @@ def opened(name, **options):
 
 
 def test_spaces_open_by_name_with_their_options():
-    assert list(SPACES) == ["mobilenet_blocks"]
+    assert list(SPACES) == ["mobilenet_blocks", "mnasnet", "mnasnet_flat"]
     space = opened("mobilenet_blocks", kernels=[3], widths=[1])
     assert space.build(space.reference).num_classes == 5
     assert {len(ids) for name, ids in space.choices.items() if name.endswith(("kernel", "width"))} == {1}

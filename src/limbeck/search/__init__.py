@@ -5,17 +5,20 @@ Not here: training, export and timing. They come in as callables.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from limbeck.search.ceilings import CandidateCost, Ceilings
 from limbeck.search.pareto import pareto_front
 from limbeck.search.result import StudyResult
+from limbeck.search.reward import absolute_reward, reward
 from limbeck.search.samplers import SAMPLERS
 from limbeck.search.space import Point, Scalar, Space
 from limbeck.search.study import run_study
 
 if TYPE_CHECKING:
     from limbeck.search.blocks import mobilenet_blocks
+    from limbeck.search.mnasnet import flat_space, mnasnet_space
     from limbeck.search.spaces import SPACES, open_space
 
 __all__ = [
@@ -27,21 +30,28 @@ __all__ = [
     "Scalar",
     "Space",
     "StudyResult",
+    "absolute_reward",
+    "flat_space",
+    "mnasnet_space",
     "mobilenet_blocks",
     "open_space",
     "pareto_front",
+    "reward",
     "run_study",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch on first use: a study over anything else runs without it."""
-    if name == "mobilenet_blocks":
-        from limbeck.search.blocks import mobilenet_blocks
-
-        return mobilenet_blocks
-    if name in ("SPACES", "open_space"):
-        from limbeck.search import spaces
-
-        return getattr(spaces, name)
+    if name in _NEEDS_TORCH:
+        return getattr(import_module(f"limbeck.search.{_NEEDS_TORCH[name]}"), name)
     raise AttributeError(f"module 'limbeck.search' has no attribute '{name}'")
+
+
+_NEEDS_TORCH = {
+    "SPACES": "spaces",
+    "flat_space": "mnasnet",
+    "mnasnet_space": "mnasnet",
+    "mobilenet_blocks": "blocks",
+    "open_space": "spaces",
+}

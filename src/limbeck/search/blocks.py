@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from limbeck.errors import InputError
-from limbeck.models import Row, Table, family_table
+from limbeck.models import Row, Table
 from limbeck.models.costs import make_divisible
 from limbeck.models.rows import EXPANDING
+from limbeck.search.reference import checked_kernels, checked_numbers, checked_size, find_blocks, reference_table
 from limbeck.search.space import Point, Scalar, Space
 
-__all__ = ["BlockBuilder", "find_blocks", "mobilenet_blocks"]
+__all__ = ["BlockBuilder", "mobilenet_blocks"]
 
 INPUT_SHARES = (0.5, 0.75, 1.0)  # of the picture's side, where no input sizes are given
 
@@ -62,21 +62,17 @@ def mobilenet_blocks(
     a factor, so that references with different expansions inside a block fit.
     """
     where = "space 'mobilenet_blocks'"
-    size = (picture_size, picture_size) if isinstance(picture_size, int) else tuple(picture_size)
-    if len(size) != 2 or any(type(side) is not int or side < 1 for side in size):
-        raise InputError(f"{where}: picture_size must be a side or (height, width) in pixels, got {picture_size!r}")
+    size = checked_size(where, picture_size)
     sides = _input_sides(where, min(size), input_sizes)
     side = min(sides, key=lambda one: (abs(one - min(size)), -one))
-    table = _reference_table(where, reference, num_classes, size, small_images)
+    table = reference_table(where, reference, num_classes, size, small_images)
     table = replace(table, input_size=_at_side(size, side))
     factors = {
-        "widths": [float(one) for one in _checked(where, "widths", widths, low=0.01, high=8.0)],
-        "expansions": [float(one) for one in _checked(where, "expansions", expansions, low=0.01, high=8.0)],
+        "widths": [float(one) for one in checked_numbers(where, "widths", widths, low=0.01, high=8.0)],
+        "expansions": [float(one) for one in checked_numbers(where, "expansions", expansions, low=0.01, high=8.0)],
     }
-    layers = _checked(where, "depths", depths, low=-64, high=64, whole=True)
-    kernel_sizes = _checked(where, "kernels", kernels, low=1, high=31, whole=True)
-    if even := [one for one in kernel_sizes if one % 2 == 0]:
-        raise InputError(f"{where}: kernels must be odd, got {even[0]}")
+    layers = checked_numbers(where, "depths", depths, low=-64, high=64, whole=True)
+    kernel_sizes = checked_kernels(where, kernels)
 
     choices: dict[str, tuple[Scalar, ...]] = {"input_size": tuple(sides)}
     own: Point = {"input_size": side}
@@ -134,20 +130,6 @@ class BlockBuilder:
         return _with_depth(changed, sum(row.repeats for row in rows) + depth)
 
 
-def find_blocks(table: Table) -> tuple[tuple[int, int], ...]:
-    """(first, end) of each run of rows with one design, output width and kernel; a stride of 2 begins a new one."""
-    begins = [
-        index
-        for index, row in enumerate(table.rows)
-        if index == 0 or row.stride == 2 or _alike(row) != _alike(table.rows[index - 1])
-    ]
-    return tuple(zip(begins, [*begins[1:], len(table.rows)], strict=True))
-
-
-def _alike(row: Row) -> tuple[str, int, int]:
-    return row.block, row.out_channels, row.kernel_size
-
-
 def _expands(row: Row) -> bool:
     return row.block in EXPANDING and row.expansion > 1
 
@@ -185,29 +167,7 @@ def _at_side(size: tuple[int, ...], side: int) -> tuple[int, int]:
 
 def _input_sides(where: str, side: int, input_sizes: Sequence[int] | None) -> list[int]:
     if input_sizes is not None:
-        return sorted(_checked(where, "input_sizes", input_sizes, low=4, high=4096, whole=True))
+        return sorted(checked_numbers(where, "input_sizes", input_sizes, low=4, high=4096, whole=True))
     step = 8 if side >= 64 else 2
     shares = {max(min(side, 8), step * round(side * share / step)) for share in INPUT_SHARES if share < 1}
     return sorted({side, *shares})
-
-
-def _checked(where: str, name: str, values: Any, *, low: float, high: float, whole: bool = False) -> list[Any]:
-    """The distinct values, every one a number (a whole one if asked) in the range."""
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable) or not (found := list(values)):
-        raise InputError(f"{where}: {name} must be a list of numbers, got {values!r}")
-    kinds = (int,) if whole else (int, float)
-    for value in found:
-        if type(value) not in kinds or not low <= value <= high:
-            raise InputError(f"{where}: {name} must be {'whole ' * whole}numbers from {low} to {high}, got {value!r}")
-    return list(dict.fromkeys(found))
-
-
-def _reference_table(
-    where: str, reference: str | Table, num_classes: int, size: tuple[int, ...], small_images: bool | None
-) -> Table:
-    if isinstance(reference, Table):
-        return replace(reference, num_classes=num_classes)
-    if ":" in reference:
-        raise InputError(f"{where}: reference '{reference}' has no table to change; name one of our own families")
-    height, width = size
-    return family_table(reference, num_classes=num_classes, input_size=(height, width), small_images=small_images)

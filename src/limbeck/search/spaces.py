@@ -10,11 +10,16 @@ from limbeck.errors import InputError, unknown_name
 from limbeck.models.table import Table
 from limbeck.parts import find_part
 from limbeck.search.blocks import mobilenet_blocks
+from limbeck.search.mnasnet import flat_space, mnasnet_space
 from limbeck.search.space import Space
 
 __all__ = ["SPACES", "open_space"]
 
-SPACES: dict[str, Callable[..., Space]] = {"mobilenet_blocks": mobilenet_blocks}
+SPACES: dict[str, Callable[..., Space]] = {
+    "mobilenet_blocks": mobilenet_blocks,
+    "mnasnet": mnasnet_space,
+    "mnasnet_flat": flat_space,
+}
 
 
 def open_space(

@@ -17,6 +17,9 @@ __all__ = ["check_space"]
 def check_space(space: Space, *, num_classes: int, forward: bool = True) -> None:
     """Hold a space to its rules: every id of every choice builds, by the point alone, and each choice matters.
 
+    A choice need not matter everywhere (a skip does nothing in a block of one layer that changes the width): it must
+    around the reference, or around the point that has the last id of everything.
+
     Args:
         space: the space.
         num_classes: that it was made for.
@@ -26,7 +29,7 @@ def check_space(space: Space, *, num_classes: int, forward: bool = True) -> None
         AssertionError: the first rule that it breaks, in words.
     """
     assert isinstance(space, Space), f"a space must be a limbeck.search.Space, not {type(space).__name__}"
-    reference = dict(space.reference)
+    reference, last = dict(space.reference), {name: ids[-1] for name, ids in space.choices.items()}
     for choice, ids in space.choices.items():
         prints = []
         for one in ids:
@@ -38,9 +41,11 @@ def check_space(space: Space, *, num_classes: int, forward: bool = True) -> None
                 f"{choice} = {one!r}: the same point built twice, once by way of JSON, gives two tables"
             )
             prints.append(table.fingerprint())
-        assert len(ids) == 1 or len(set(prints)) > 1, f"choice '{choice}' changes nothing around the reference"
-    ends: list[Point] = [{name: ids[end] for name, ids in space.choices.items()} for end in (0, -1)]
-    for point in (reference, *ends):
+        if len(ids) > 1 and len(set(prints)) == 1:
+            there = {_build(space, {**last, choice: one}).fingerprint() for one in ids}
+            assert len(there) > 1, f"choice '{choice}' changes nothing around the reference, nor around the last point"
+    first: Point = {name: ids[0] for name, ids in space.choices.items()}
+    for point in (reference, first, last):
         table = _build(space, point)
         assert table.params() > 0, f"{point} has no parameters"
         if forward:
