@@ -6,10 +6,8 @@ What does not live here: labels (`labels`), the decision what to do with a set (
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +17,11 @@ import numpy as np
 from limbeck.console import bar
 from limbeck.data.draws import Draws
 from limbeck.data.raw import RawSplit, read_picture, size_of_picture
+from limbeck.data.remembered import recall, remember, remembered_at
 from limbeck.errors import InputError
-from limbeck.files import atomic_path, fingerprint
 from limbeck.pictures import Fit, fit_picture
 
-__all__ = ["Inspected", "choose_image_size", "find_shared", "inspect_pictures"]
+__all__ = ["Inspected", "choose_image_size", "find_shared", "hash_pixels", "inspect_pictures", "map_threads"]
 
 CACHE_FORM = 2  # of what is remembered; another number looks anew
 _CHUNK = 64  # pictures per task of the thread pool: large enough to hide its cost, small enough for a smooth bar
@@ -67,9 +65,10 @@ def inspect_pictures(
 
     With a `cache` folder, pictures on disk that are not to be kept are looked at again only when a file changed.
     """
-    place = _cache_place(raw, rows, cache) if cache is not None and not keep else None
+    place = None if keep else remembered_at("inspection", raw.pictures, rows, cache, CACHE_FORM)
     if place is not None and place.exists():
-        return _read_cache(place)
+        known, reasons = recall(place)
+        return Inspected(known["rows"], known["hashes"], reasons, None, known["sizes"])
     hashes = np.zeros(len(rows), np.uint64)
     sizes = np.zeros((len(rows), 2), np.int32)
     pixels = np.empty((len(rows), *image_size, 3), np.uint8) if keep else None
@@ -83,13 +82,13 @@ def inspect_pictures(
             except (InputError, ValueError) as error:
                 errors[row] = str(error)
                 continue
-            hashes[position], sizes[position] = _hash(picture), picture.shape[:2]
+            hashes[position], sizes[position] = hash_pixels(picture), picture.shape[:2]
             if pixels is not None:
                 pixels[position] = fit_picture(picture, image_size, fit)
         return min(_CHUNK, len(rows) - start)
 
     with bar(description, len(rows), unit="picture") as progress:
-        for count in _map_threads(
+        for count in map_threads(
             look, range(0, len(rows), _CHUNK), threads=1 if isinstance(raw.pictures, np.ndarray) else None
         ):
             progress.advance(count)
@@ -97,7 +96,7 @@ def inspect_pictures(
     if errors:
         found = found.take(np.array([int(row) not in errors for row in rows], bool))
     if place is not None:
-        _write_cache(place, found)
+        remember(place, found.errors, rows=found.rows, hashes=found.hashes, sizes=found.sizes)
     return found
 
 
@@ -136,14 +135,16 @@ def find_shared(one: np.ndarray, other: np.ndarray) -> list[tuple[int, int]]:
     return [(int(first[place[at]]), int(at)) for at in np.flatnonzero(values[place] == other)]
 
 
-def _hash(picture: np.ndarray) -> int:
+def hash_pixels(picture: np.ndarray) -> int:
+    """64 bits of the pixels and the size of a picture or mask."""
     digest = hashlib.blake2b(
         np.ascontiguousarray(picture).data, digest_size=8, person=str(picture.shape[:2]).encode()[:16]
     )
     return int.from_bytes(digest.digest(), "little")
 
 
-def _map_threads(look, starts, *, threads: int | None) -> Iterator[int]:  # type: ignore[no-untyped-def]
+def map_threads(look: Callable[[int], int], starts: Iterable[int], *, threads: int | None = None) -> Iterator[int]:
+    """`look` of each start, in order, in threads: None = as many as there are cores, up to 16."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = threads or min(16, available)
     if threads == 1:
@@ -159,32 +160,3 @@ def _close_gaps(pixels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         if place != source:
             pixels[place] = pixels[source]
     return pixels[: int(wanted.sum())]
-
-
-def _cache_place(raw: RawSplit, rows: np.ndarray, cache: Path) -> Path | None:
-    """A file name made of every picture's path, size and time of change; None where pictures are not files."""
-    if not len(rows) or not isinstance(raw.pictures[int(rows[0])], (str, Path)):
-        return None
-    entries = []
-    for row in rows:
-        path = raw.pictures[int(row)]
-        try:
-            state = os.stat(path)
-            entries.append([int(row), str(path), state.st_size, state.st_mtime_ns])
-        except OSError:
-            entries.append([int(row), str(path), -1, -1])
-    return Path(cache) / f"inspection-{fingerprint([entries, CACHE_FORM])}.npz"
-
-
-def _write_cache(place: Path, found: Inspected) -> None:
-    buffer = io.BytesIO()
-    errors = np.frombuffer(json.dumps(found.errors).encode(), np.uint8)
-    np.savez_compressed(buffer, rows=found.rows, hashes=found.hashes, sizes=found.sizes, errors=errors)
-    with atomic_path(place) as temporary:
-        temporary.write_bytes(buffer.getvalue())
-
-
-def _read_cache(place: Path) -> Inspected:
-    with np.load(place, allow_pickle=False) as stored:
-        errors = {int(row): reason for row, reason in json.loads(stored["errors"].tobytes()).items()}
-        return Inspected(stored["rows"], stored["hashes"], errors, None, stored["sizes"])

@@ -17,6 +17,7 @@ import numpy as np
 from limbeck.data.folder import read_unlabelled
 from limbeck.data.inspect import Inspected, choose_image_size, inspect_pictures
 from limbeck.data.labels import drop_unlabelled_splits, resolve_labels
+from limbeck.data.masks import open_masks
 from limbeck.data.picture_set import DataSplits, PictureSet
 from limbeck.data.raw import Kind, RawData, RawSplit
 from limbeck.data.readers import read_raw
@@ -34,7 +35,7 @@ STORE_BYTES = 1_500_000_000
 """Fitted pixels of all splits up to this size are held in memory; beyond it pictures are decoded each time they are
 used.
 """
-OPENERS: dict[Kind, OpenTargets] = {}
+OPENERS: dict[Kind, OpenTargets] = {"mask": open_masks}
 """Who looks at the annotations of each kind of set."""
 
 

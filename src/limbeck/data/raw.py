@@ -83,7 +83,8 @@ class RawData:
         image_size: (height, width) that suits the set; None = looked up in the pictures.
         stream: the training pictures where they can only be read in order; `splits` then holds no `train`.
         kind: what is known of each picture.
-        mask_values: of masks, raw value -> class; values that are not in it are void. None = values are classes, 255 is void.
+        mask_values: of masks, value -> class, or -1 = void; any other is a mistake. None = values are classes. 255 is void
+            where it is not named.
     """
 
     splits: dict[str, RawSplit]
