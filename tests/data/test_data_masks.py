@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from limbeck.data import Loader, RawData, RawSplit, open_data
+from limbeck.data import Loader, PictureSet, RawData, RawSplit, open_data
 from limbeck.data.augment import Augment
-from limbeck.data.balance import balanced_weights, median_frequency_weights
+from limbeck.data.balance import balanced_weights, class_weights, median_frequency_weights
 from limbeck.data.masks import VOID, open_masks, read_mask
 from limbeck.errors import InputError
 
@@ -238,4 +238,7 @@ def test_median_frequency_weights_by_hand():
 
 def test_balanced_weights_follow_the_kind_of_set():
     digits = open_data("digits").train
-    assert balanced_weights(digits).shape == (10,)
+    assert np.array_equal(balanced_weights(digits), class_weights(digits.labels, 10))
+    targets = opened(masks_of(10)).targets
+    masks = PictureSet("m", "train", NAMES, np.zeros(6), (9, 8), "crop", RawSplit([]), np.arange(6), targets=targets)
+    assert np.array_equal(balanced_weights(masks), median_frequency_weights(targets.counts))

@@ -6,7 +6,7 @@ What does not live here: networks, tasks, the training loop; normalisation (ever
 from __future__ import annotations
 
 from limbeck.data.augment import Augment
-from limbeck.data.balance import class_weights
+from limbeck.data.balance import balanced_weights, class_weights
 from limbeck.data.labelled import read_labelled
 from limbeck.data.loader import Loader
 from limbeck.data.look import Look, look_at
@@ -26,6 +26,7 @@ __all__ = [
     "PictureStream",
     "RawData",
     "RawSplit",
+    "balanced_weights",
     "class_weights",
     "look_at",
     "open_data",

@@ -6,18 +6,19 @@ import numpy as np
 
 from limbeck.data.masks import MaskTargets
 from limbeck.data.picture_set import PictureSet
+from limbeck.data.stream import PictureStream
 from limbeck.errors import InputError
 
 __all__ = ["balanced_weights", "class_weights", "median_frequency_weights"]
 
 
-def balanced_weights(pictures: PictureSet) -> np.ndarray:
+def balanced_weights(pictures: PictureSet | PictureStream) -> np.ndarray:
     """[K] float32 weights of a training set's classes: by how many pictures they have, or by their pixels in masks.
 
     Raises:
-        InputError: pictures of another kind.
+        InputError: pictures of another kind, or streamed ones.
     """
-    if pictures.targets is None:
+    if isinstance(pictures, PictureStream) or pictures.targets is None:
         return class_weights(pictures.labels, len(pictures.class_names))
     if isinstance(pictures.targets, MaskTargets):
         return median_frequency_weights(pictures.targets.counts)
