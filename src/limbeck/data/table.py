@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,15 @@ from limbeck.data.folder import SPLIT_NAMES
 from limbeck.data.raw import RawData, RawSplit
 from limbeck.errors import InputError, unknown_name
 
-__all__ = ["PictureColumn", "find_table_files", "read_table", "table_columns"]
+__all__ = [
+    "PictureColumn",
+    "find_table_files",
+    "read_table",
+    "read_table_splits",
+    "schema_class_names",
+    "table_column",
+    "table_columns",
+]
 
 
 def read_table(
@@ -52,30 +60,66 @@ def read_table(
     Raises:
         InputError: a missing file or column, or a column of a type that cannot be meant.
     """
-    files = find_table_files(path, validation_path, test_path)
+    names = list(class_names or ())
+
+    def labels_of(table: pa.Table, where: str) -> dict[str, Any]:
+        if not names:
+            names.extend(schema_class_names(table.schema, label_column) or ())
+        return {"labels": _labels(table_column(table, label_column, "data.label_column", where), label_column, where)}
+
+    splits = read_table_splits(
+        find_table_files(path, validation_path, test_path), labels_of,
+        image_column=image_column, group_by=group_by, split_column=split_column, root=root,
+    )  # fmt: skip
+    return RawData(splits, class_names=names or None)
+
+
+def read_table_splits(
+    files: Mapping[str, Sequence[Path]],
+    known_of: Callable[[pa.Table, str], Mapping[str, Any]],
+    *,
+    image_column: str = "image",
+    group_by: str | None = None,
+    split_column: str | None = None,
+    root: str | None = None,
+) -> dict[str, RawSplit]:
+    """The splits of any tables of pictures.
+
+    Args:
+        files: by split.
+        known_of: (table, its name in errors) -> what is known of its pictures: `labels` or `annotations`.
+        image_column: as in `read_table`, as are `group_by`, `split_column` and `root`.
+        group_by: see `image_column`.
+        split_column: see `image_column`.
+        root: see `image_column`.
+
+    Raises:
+        InputError: a missing column, or a column of a type that cannot be meant.
+    """
     splits: dict[str, RawSplit] = {}
     for split, paths in files.items():
         table = pa.concat_tables([_read_file(file) for file in paths], promote_options="permissive")
         where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} (and {len(paths) - 1} more)"
         if table.num_rows == 0:
             raise InputError(f"{where}: no rows")
-        class_names = class_names or _schema_class_names(table.schema, label_column)
-        pictures = PictureColumn(
-            _column(table, image_column, "data.image_column", where), Path(root) if root else paths[0].parent, where
-        )
-        labels = _labels(_column(table, label_column, "data.label_column", where), label_column, where)
-        groups = _column(table, group_by, "data.group_by", where).to_pylist() if group_by else None
+        below = Path(root) if root else paths[0].parent
+        pictures = PictureColumn(table_column(table, image_column, "data.image_column", where), below, where)
+        known = known_of(table, where)
+        groups = table_column(table, group_by, "data.group_by", where).to_pylist() if group_by else None
         names = [pictures.name(row) or f"{paths[0].name} row {row}" for row in range(len(pictures))]
         whole = RawSplit(
-            pictures, labels, None if groups is None else np.array([str(group) for group in groups]), names
+            pictures,
+            groups=None if groups is None else np.array([str(group) for group in groups]),
+            names=names,
+            **known,
         )
         if split_column and split == "train":
             splits |= _divide(
-                whole, _column(table, split_column, "data.options.split_column", where).to_pylist(), where
+                whole, table_column(table, split_column, "data.options.split_column", where).to_pylist(), where
             )
         else:
             splits[split] = whole
-    return RawData(splits, class_names=class_names)
+    return splits
 
 
 def find_table_files(
@@ -124,15 +168,17 @@ class PictureColumn(Sequence[Any]):
         InputError: the column holds neither paths nor bytes.
     """
 
-    def __init__(self, column: pa.ChunkedArray, root: Path, where: str) -> None:
+    def __init__(
+        self, column: pa.ChunkedArray, root: Path, where: str, *, what: str = "image", field: str = "data.image_column"
+    ) -> None:
         kind = column.type
         if pa.types.is_dictionary(kind):
             column, kind = column.cast(kind.value_type), kind.value_type
-        is_struct = pa.types.is_struct(kind) and {"bytes", "path"} & {field.name for field in kind}
+        is_struct = pa.types.is_struct(kind) and {"bytes", "path"} & {part.name for part in kind}
         if not (is_struct or _is_text(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
             raise InputError(
-                f"{where}: the image column holds {kind}; "
-                "expected paths, bytes or a struct of bytes and path (data.image_column)"
+                f"{where}: the {what} column holds {kind}; "
+                f"expected paths, bytes or a struct of bytes and path ({field})"
             )
         self._column = column
         self._root = root
@@ -177,7 +223,12 @@ def _read_file(file: Path) -> pa.Table:
         raise InputError(f"{file}: not readable as {kind} ({str(error).splitlines()[0]})") from error
 
 
-def _column(table: pa.Table, name: str, field: str, where: str) -> pa.ChunkedArray:
+def table_column(table: pa.Table, name: str, field: str, where: str) -> pa.ChunkedArray:
+    """A column by its name; `field` is where a recipe names it.
+
+    Raises:
+        InputError: no such column.
+    """
     if name not in table.column_names:
         raise unknown_name("column", name, table.column_names, where=f"{where}: {field}")
     return table[name]
@@ -196,12 +247,14 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _schema_class_names(schema: pa.Schema, label_column: str) -> Sequence[str] | None:
-    """Class names that Hugging Face's `datasets` writes into a Parquet schema."""
-    stored = (schema.metadata or {}).get(b"huggingface")
+def schema_class_names(schema: pa.Schema, label_column: str) -> Sequence[str] | None:
+    """Class names in a Parquet schema: a JSON list under `class_names`, or as Hugging Face's `datasets` writes them."""
+    stored = schema.metadata or {}
     try:
-        feature = json.loads(stored)["info"]["features"][label_column] if stored else {}
-        return feature.get("names")
+        if b"class_names" in stored:
+            return list(json.loads(stored[b"class_names"]))
+        feature = json.loads(stored[b"huggingface"])["info"]["features"][label_column]
+        return feature["names"] if "names" in feature else feature["feature"]["names"]
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -237,6 +290,11 @@ class _Rows(Sequence[Any]):
 def _rows_of(whole: RawSplit, rows: list[int]) -> RawSplit:
     pick = lambda values: None if values is None else [values[row] for row in rows]  # noqa: E731
     groups = pick(whole.groups)
+    annotations = None if whole.annotations is None else _Rows(whole.annotations, rows)
     return RawSplit(
-        _Rows(whole.pictures, rows), pick(whole.labels), None if groups is None else np.array(groups), pick(whole.names)
+        _Rows(whole.pictures, rows),
+        pick(whole.labels),
+        None if groups is None else np.array(groups),
+        pick(whole.names),
+        annotations,
     )
