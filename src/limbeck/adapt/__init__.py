@@ -1,6 +1,20 @@
 """NetAdapt: a trained network made narrower step by step until it is fast enough, as measured. Nothing here trains or times."""
 
+from limbeck.adapt.proposals import Direction, Proposal, directions, narrowest, propose
 from limbeck.adapt.truncate import largest_channels, truncate
 from limbeck.adapt.widths import WidthGroup, join_rows, split_rows, width_groups, with_widths
 
-__all__ = ["WidthGroup", "join_rows", "largest_channels", "split_rows", "truncate", "width_groups", "with_widths"]
+__all__ = [
+    "Direction",
+    "Proposal",
+    "WidthGroup",
+    "directions",
+    "join_rows",
+    "largest_channels",
+    "narrowest",
+    "propose",
+    "split_rows",
+    "truncate",
+    "width_groups",
+    "with_widths",
+]
