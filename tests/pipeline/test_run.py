@@ -192,9 +192,9 @@ def test_unlabelled_pictures_join_distillation(tmp_path: Path) -> None:
 def test_an_int8_that_fails_its_gate_is_withheld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
     """An int8 file that is wrong everywhere never reaches `export/`; the exit code is 3 only where int8 was required."""
     from limbeck.data import open_data
-    from limbeck.pipeline import export
+    from limbeck.pipeline.problems import classification
 
-    whole = export.run_pictures
+    whole = classification.run_pictures
 
     def wrong_in_int8(device, artifact, pictures, **options):
         found = whole(device, artifact, pictures, **options)
@@ -203,7 +203,7 @@ def test_an_int8_that_fails_its_gate_is_withheld(tmp_path: Path, monkeypatch: py
             found = np.eye(10, dtype=np.float32)[(labels + 1) % 10]
         return found
 
-    monkeypatch.setattr(export, "run_pictures", wrong_in_int8)
+    monkeypatch.setattr(classification, "run_pictures", wrong_in_int8)
     section = {"int8": asked, "calibration_pictures": 8, "max_int8_drop": 0.0}
     recipe, path = small_recipe(search=None, baselines={"plain": False}, export=section), tmp_path / "run"
     if asked == "require":

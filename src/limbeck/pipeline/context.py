@@ -13,43 +13,54 @@ import numpy as np
 from torch import nn
 
 from limbeck.data import Augment, DataSplits, Loader, PictureSet, open_data
-from limbeck.data.balance import class_weights
+from limbeck.data.balance import balanced_weights
 from limbeck.errors import InputError
 from limbeck.files import atomic_path
 from limbeck.models import Network, create_model, load_network
 from limbeck.pipeline.folder import RunFolder
+from limbeck.pipeline.problems import Kept, Problem, open_problem
 from limbeck.recipe import Data, Model, Recipe, Train
 from limbeck.tasks import open_task
-from limbeck.train import TrainSettings, World, predict_logits
+from limbeck.train import TrainSettings, World
 
 __all__ = ["Context", "Predictions"]
 
 EVALUATION_BATCH = 256
+LOGITS = "logits"
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's raw outputs on the splits that were not trained on.
+    """What is kept of a model's outputs on the splits that were not trained on.
 
     Attributes:
-        validation: [N, K] float32 logits; None where there is no validation split.
-        test: [M, K] float32 logits.
+        validation: by name; None where there is no validation split.
+        test: by name.
     """
 
-    validation: np.ndarray | None
-    test: np.ndarray
+    validation: Kept | None
+    test: Kept
 
     def save(self, path: Path) -> None:
-        """Write as npz, whole or not at all."""
-        arrays = {"test": self.test, **({} if self.validation is None else {"validation": self.validation})}
+        """Write as npz, whole or not at all: `split/name`, and a classifier's logits as `split` alone."""
+        splits = {"test": self.test, **({} if self.validation is None else {"validation": self.validation})}
+        arrays = {
+            split if [*kept] == [LOGITS] else f"{split}/{name}": array
+            for split, kept in splits.items()
+            for name, array in kept.items()
+        }
         with atomic_path(path) as temporary, open(temporary, "wb") as handle:
             np.savez(handle, **arrays)
 
     @staticmethod
     def load(path: Path) -> Predictions:
         """Read what `save` wrote."""
+        splits: dict[str, dict[str, np.ndarray]] = {}
         with np.load(path) as arrays:
-            return Predictions(arrays.get("validation"), arrays["test"])
+            for key, array in arrays.items():
+                split, _, name = key.partition("/")
+                splits.setdefault(split, {})[name or LOGITS] = array
+        return Predictions(splits.get("validation"), splits["test"])
 
 
 @dataclass
@@ -70,11 +81,16 @@ class Context:
         """The kind of problem, made for this data."""
         return self.make_task()
 
+    @cached_property
+    def problem(self) -> Problem:
+        """What is special in the chain for this kind of problem."""
+        return open_problem(self.recipe.task, self.task, self.splits.class_names)
+
     def make_task(self, *, label_smoothing: float = 0.0) -> Any:
         """The task with the criterion that a training asks for."""
         known: dict[str, Any] = {"num_classes": len(self.splits.class_names), "label_smoothing": label_smoothing}
         if self.recipe.data.class_weights == "balanced":
-            known["class_weights"] = class_weights(self.splits.train.labels, len(self.splits.class_names))
+            known["class_weights"] = balanced_weights(self.splits.train)
         return open_task(self.recipe.task, **known)
 
     @property
@@ -146,31 +162,26 @@ class Context:
         batches = evaluation_loader(self.splits.validation, workers=self.recipe.data.workers)
 
         def evaluate(network: nn.Module) -> dict[str, float]:
-            logits, target = predict_logits(network, batches.epoch(0), device=device)
-            return self.task.figures(logits, target)
+            return self.problem.evaluate(network, batches, device=device)
 
         return evaluate
 
     def predict(self, network: nn.Module, device: str = "auto") -> Predictions:
-        """Raw outputs on validation and test."""
-        sets = (self.splits.validation, self.splits.test)
-        logits = [
-            None
-            if s is None
-            else predict_logits(
-                network, evaluation_loader(s, workers=self.recipe.data.workers).epoch(0), device=device
-            )[0]
-            for s in sets
-        ]
-        assert logits[1] is not None
-        return Predictions(logits[0], logits[1])
+        """What is kept of its outputs on validation and test."""
+
+        def keep(pictures: PictureSet) -> Kept:
+            batches = evaluation_loader(pictures, workers=self.recipe.data.workers)
+            return self.problem.keep(network, batches, device=device)
+
+        validation = self.splits.validation
+        return Predictions(None if validation is None else keep(validation), keep(self.splits.test))
 
     def load(self, stage: str) -> Network:
         """The network that a finished stage left."""
         return load_network(self.folder.stage(stage))
 
     def predictions(self, stage: str) -> Predictions:
-        """The raw outputs that a finished stage left."""
+        """What a finished stage kept of its network's outputs."""
         return Predictions.load(self.folder.stage(stage) / "predictions.npz")
 
     def settings(self, train: Train) -> TrainSettings:

@@ -9,21 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.calibrate import softmax
 from limbeck.console import say
 from limbeck.errors import InputError
-from limbeck.export import EXPORTERS, check_int8, check_metric, check_tensors, quantize_onnx, run_pictures
+from limbeck.export import EXPORTERS, quantize_onnx
 from limbeck.measure import open_device
 from limbeck.parts import find_part
-from limbeck.pipeline.calibrate import calibration_figures
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import StageRecord
-from limbeck.pipeline.paired import paired_difference
+from limbeck.pipeline.problems import Case, Kept, as_input
 from limbeck.types import Artifact
 
 __all__ = ["export"]
 
-PROOF_PICTURES = 256  # of the tensor gate
 CALIBRATION_BATCH = 32
 
 
@@ -38,11 +35,12 @@ def export(context: Context, models: dict[str, str], upstream: dict[str, Any]) -
         shutil.rmtree(context.folder.export, ignore_errors=True)
         for name, stage in models.items():
             path = context.folder.export / "model.onnx" if name == "student" else folder / f"{name}.onnx"
-            artifact, gates, probabilities = _export_proven(context, name, stage, path)
+            case = _case(context, name, stage)
+            graph, artifact, gates, said = _export_proven(context, name, case, path, folder)
             artifacts[name] = _described(context, artifact)
             parity += gates
             if name == "student" and context.recipe.export.int8 != "off":
-                int8 = _export_int8(context, artifact, probabilities, folder)
+                int8 = _export_int8(context, graph, said, case, folder)
                 parity.append(int8.pop("gate"))
                 if int8["withheld"] is None:
                     artifacts["student_int8"] = _described(context, Artifact(**int8.pop("artifact")))
@@ -51,64 +49,66 @@ def export(context: Context, models: dict[str, str], upstream: dict[str, Any]) -
     return context.folder.do("export", inputs, work, world=context.world)
 
 
+def _case(context: Context, name: str, stage: str) -> Case:
+    """One model, and what its files are held against."""
+    return Case(
+        device=open_device(context.recipe.budget.target),
+        network=context.load(stage),
+        kept=context.predictions(stage).test,
+        pictures=context.splits.test,
+        temperature=context.folder.need("calibrate").result["models"][name]["temperature"],
+        export=context.recipe.export,
+    )
+
+
 def _export_proven(
-    context: Context, name: str, stage: str, path: Path
-) -> tuple[Artifact, list[dict[str, Any]], np.ndarray]:
-    """Export one model in fp32 and hold the file, on the device, against the network's own outputs."""
-    network = context.load(stage)
-    section = context.recipe.export
-    temperature = context.folder.need("calibrate").result["models"][name]["temperature"]
-    artifact = find_part("exporter", section.exporter, EXPORTERS, where="export.exporter")(
-        network,
-        path,
+    context: Context, name: str, case: Case, path: Path, folder: Path
+) -> tuple[Artifact, Artifact, list[dict[str, Any]], Kept]:
+    """Export one model in fp32 and hold it, on the device, against the network's own outputs.
+
+    Returns:
+        the graph, the file that is handed over, the gates, and what the file says of the test pictures.
+    """
+    section, problem = context.recipe.export, context.problem
+    graph = find_part("exporter", section.exporter, EXPORTERS, where="export.exporter")(
+        case.network,
+        folder / f"{name}_graph.onnx" if problem.finishes(section) else path,
         sample_size=context.splits.image_size,
-        temperature=temperature,
+        temperature=case.temperature,
         preprocess=section.preprocess,
         class_names=context.splits.class_names,
         fit=context.splits.fit,
         metadata={"task": context.recipe.task, "run": context.recipe.name, "model": name},
+        **problem.exporter_options(section),
     )
-    device = open_device(context.recipe.budget.target)
-    expected = softmax(context.predictions(stage).test, temperature)
-    pictures = _as_input(context.splits.test.pictures(np.arange(len(context.splits.test))), artifact)
-    proof = slice(0, PROOF_PICTURES)
-    tensors = check_tensors(device, artifact, pictures[proof], expected[proof], tolerance=section.tolerance)
-    probabilities = run_pictures(device, artifact, pictures)
-    metric = check_metric(
-        device, artifact, probabilities, expected, context.splits.test.labels, tolerance=section.tolerance
-    )
+    artifact = problem.finish(graph, path, section)
+    gates, said = problem.prove(graph, artifact, case)
     gates = [
-        {**gate, "model": name, "artifact": _relative(context, artifact.path), "required": True}
-        for gate in (tensors, metric)
+        {**gate, "model": name, "artifact": _relative(context, gate["artifact"]), "required": True} for gate in gates
     ]
     for gate in gates:
         say(f"{name}: {gate['text']}")
-    return artifact, gates, probabilities
+    return graph, artifact, gates, said
 
 
-def _export_int8(context: Context, artifact: Artifact, reference: np.ndarray, folder: Path) -> dict[str, Any]:
+def _export_int8(context: Context, graph: Artifact, said: Kept, case: Case, folder: Path) -> dict[str, Any]:
     """The student's int8 form; a file that fails its gate stays beside the stage, marked, and is not handed over."""
-    section = context.recipe.export
-    draft = quantize_onnx(artifact, folder / "withheld_int8.onnx", _calibration(context, artifact))
-    device = open_device(context.recipe.budget.target)
-    target = context.splits.test.labels
-    pictures = _as_input(context.splits.test.pictures(np.arange(len(target))), draft)
-    probabilities = run_pictures(device, draft, pictures)
-    gate = check_int8(device, draft, probabilities, reference, target, max_drop=section.max_int8_drop)
+    section, problem = context.recipe.export, context.problem
+    withheld = folder / "withheld_int8.onnx"
+    draft = folder / "student_int8_graph.onnx" if problem.finishes(section) else withheld
+    artifact = problem.finish(quantize_onnx(graph, draft, _calibration(context, graph)), withheld, section)
+    gate, found = problem.prove_int8(artifact, said, case)
     say(f"student_int8: {gate['text']}")
-    final = context.folder.export / "model_int8.onnx" if gate["passed"] else Path(draft.path)
+    final = context.folder.export / "model_int8.onnx" if gate["passed"] else Path(artifact.path)
     if gate["passed"]:
-        shutil.move(draft.path, final)
+        shutil.move(artifact.path, final)
     gate |= {"model": "student_int8", "artifact": _relative(context, final), "required": section.int8 == "require"}
-    wide = probabilities.astype(np.float64)
-    figures = context.task.figures(np.log(np.maximum(wide, 1e-30)), target)
-    figures |= calibration_figures(wide, target, bins=context.recipe.calibrate.bins)
     return {
         "gate": gate,
         "withheld": None if gate["passed"] else gate["text"],
-        "artifact": {**vars(draft), "path": str(final)},
-        "metrics": {name: float(value) for name, value in figures.items()},
-        "paired": paired_difference(probabilities.argmax(1) == target, reference.argmax(1) == target),
+        "artifact": {**vars(artifact), "path": str(final)},
+        "metrics": problem.file_figures(found, case.pictures, bins=context.recipe.calibrate.bins),
+        "paired": problem.compare(found, said, case.pictures),
     }
 
 
@@ -122,14 +122,7 @@ def _calibration(context: Context, artifact: Artifact) -> Iterator[np.ndarray]:
     count = min(context.recipe.export.calibration_pictures, len(train))
     rows = np.linspace(0, len(train) - 1, count).astype(np.int64)
     for start in range(0, count, CALIBRATION_BATCH):
-        yield _as_input(train.pictures(rows[start : start + CALIBRATION_BATCH]), artifact)
-
-
-def _as_input(pictures: np.ndarray, artifact: Artifact) -> np.ndarray:
-    """[N, H, W, 3] uint8 -> what the file takes."""
-    if artifact.input_dtype == "uint8":
-        return pictures
-    return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255)
+        yield as_input(train.pictures(rows[start : start + CALIBRATION_BATCH]), artifact)
 
 
 def _described(context: Context, artifact: Artifact) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 import platform
 import subprocess
@@ -12,16 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from limbeck.calibrate import softmax
 from limbeck.errors import InputError
 from limbeck.files import read_json, write_json, write_text
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.distill import in_words, lessons_of
 from limbeck.pipeline.folder import StageRecord
-from limbeck.pipeline.paired import paired_difference
 from limbeck.report import attach_seeds, judge, render, render_many, write_report
 
 __all__ = ["report_runs", "seeds_text", "summary_text", "write_run_report", "write_seeds_report"]
@@ -34,8 +27,6 @@ ROLES = {
 }
 ORDER = ("teacher", "assistant", "plain", "off_the_shelf", "student", "student_int8")
 PACKAGES = ("limbeck", "torch", "torchvision", "timm", "onnx", "onnxruntime", "optuna", "numpy")
-WORST_CONFUSIONS = 6
-EXAMPLES_EACH = 4
 
 
 def write_run_report(
@@ -47,7 +38,8 @@ def write_run_report(
     measured = records["measure"].result["measurements"]
     models = [_model(context, name, records, calibrated, exported, measured) for name in _ordered(calibrated)]
     models += [_int8_model(models, exported, measured)] if exported["int8"] is not None else []
-    confusions, pictures = worst_confusions(context, _stage_of("student", records))
+    stage = _stage_of("student", records)
+    shown = context.problem.show(context.predictions(stage).test, context.splits.test, lambda: context.load(stage))
     report: dict[str, Any] = {
         "schema": 1,
         "run": context.recipe.name,
@@ -58,7 +50,7 @@ def write_run_report(
         "budget": context.recipe.budget.model_dump(mode="json"),
         "data": _data(context),
         "warnings": context.splits.report.get("warnings", []),
-        "confusions": confusions,
+        **shown.report,
         "paired": _paired(context, records, exported),
         "stages": [
             {"name": name, "seconds": record.seconds, "note": record.result.get("note")}
@@ -67,8 +59,8 @@ def write_run_report(
         "provenance": provenance(context, started=started, command=command),
     }
     report["verdicts"] = judge(report)
-    write_report(context.folder.path, report, pictures={"confusions": pictures})
-    write_json(context.folder.path / "stages" / "pictures.json", {"confusions": pictures})
+    write_report(context.folder.path, report, pictures=shown.pictures)
+    write_json(context.folder.path / "stages" / "pictures.json", shown.pictures)
     return read_json(context.folder.path / "report.json")
 
 
@@ -206,47 +198,18 @@ def _data(context: Context) -> dict[str, Any]:
 
 
 def _paired(context: Context, records: dict[str, StageRecord], exported: dict[str, Any]) -> dict[str, Any]:
-    """Paired differences of correctness on the same test pictures."""
-    target = context.splits.test.labels
-    correct = {}
+    """Paired differences on the same test pictures."""
+    kept = {}
     for name in ("student", "plain", "off_the_shelf", "teacher"):
         stage = _stage_of(name, records)
         if (context.folder.stage(stage) / "predictions.npz").exists():
-            correct[name] = context.predictions(stage).test.argmax(1) == target
-    pairs = [("student", other) for other in ("plain", "off_the_shelf", "teacher") if other in correct]
-    found = {f"{a}_vs_{b}": paired_difference(correct[a], correct[b]) for a, b in pairs if a in correct}
+            kept[name] = context.predictions(stage).test
+    compare, pictures = context.problem.compare, context.splits.test
+    pairs = [("student", other) for other in ("plain", "off_the_shelf", "teacher") if other in kept]
+    found = {f"{a}_vs_{b}": compare(kept[a], kept[b], pictures) for a, b in pairs if a in kept}
     if exported["int8"] is not None:
         found["student_int8_vs_student"] = exported["int8"]["paired"]
     return found
-
-
-def worst_confusions(context: Context, stage: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The student's most frequent mistakes on test, and the same with a few example pictures each as PNG data URIs."""
-    probabilities = softmax(context.predictions(stage).test)
-    target, predicted = context.splits.test.labels, probabilities.argmax(1)
-    names = context.splits.class_names
-    wrong = np.flatnonzero(predicted != target)
-    pairs, counts = np.unique(np.stack([target[wrong], predicted[wrong]]), axis=1, return_counts=True)
-    plain, pictured = [], []
-    for column in np.argsort(-counts, kind="stable")[:WORST_CONFUSIONS]:
-        true, taken = pairs[:, column]
-        rows = wrong[(target[wrong] == true) & (predicted[wrong] == taken)]
-        surest = rows[np.argsort(-probabilities[rows, taken], kind="stable")][:EXAMPLES_EACH]
-        entry = {"true": names[true], "predicted": names[taken], "count": int(counts[column])}
-        plain.append(entry)
-        pictured.append({**entry, "examples": [data_uri(context.splits.test.picture(int(row))) for row in surest]})
-    return plain, pictured
-
-
-def data_uri(picture: np.ndarray, *, side: int = 96) -> str:
-    """[H, W, 3] uint8 -> a PNG data URI of about `side` pixels; small pictures are enlarged without smoothing."""
-    image = Image.fromarray(picture)
-    scale = side / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    image = image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def provenance(context: Context, *, started: float, command: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from limbeck.console import say
@@ -90,12 +89,10 @@ def average_teachers(context: Context, upstream: dict[str, Any]) -> StageRecord:
     def work(folder: Path) -> dict[str, Any]:
         said = [context.predictions(f"train/{name}") for name in teachers]
         found = [context.folder.need(f"train/{name}").result for name in teachers]
-        validation = [one.validation for one in said if one.validation is not None]
-        mean = Predictions(
-            np.average(validation, axis=0, weights=shares).astype(np.float32) if validation else None,
-            np.average([one.test for one in said], axis=0, weights=shares).astype(np.float32),
+        validation, mean = [one.validation for one in said if one.validation is not None], context.problem.mean
+        Predictions(mean(validation, shares) if validation else None, mean([one.test for one in said], shares)).save(
+            folder / "predictions.npz"
         )
-        mean.save(folder / "predictions.npz")
         costs = {key: sum(one[key] for one in found) for key in ("params", "macs")}
         return {"origin": "mean", "mean_of": [*teachers], **costs}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,8 @@ from limbeck.console import bar
 from limbeck.deployed import DeployedModel, load, read_artifact
 from limbeck.errors import InputError
 from limbeck.pictures import Fit
-from limbeck.pipeline.calibrate import calibration_figures
+
+BINS = 15  # of the calibration error
 
 __all__ = ["evaluate_model", "match_classes", "measure_anything", "measurement_text"]
 
@@ -30,29 +32,28 @@ def evaluate_model(model: str, data: str, *, target: str = "onnxruntime") -> dic
     """
     from limbeck.data import read_labelled
     from limbeck.measure import open_device
-    from limbeck.tasks import Classification
+    from limbeck.pipeline.problems import PROBLEMS, open_problem
+    from limbeck.tasks import open_task
 
     deployed = load(model)
+    kind = deployed.metadata.get("task", "classification")
+    kind = kind if kind in PROBLEMS else "classification"  # a task from outside is judged as one
+    problem = open_problem(
+        kind, open_task(kind, num_classes=len(deployed.class_names)), class_names=deployed.class_names
+    )
     pictures = read_labelled(data, image_size=deployed.input_size, fit=cast(Fit, deployed.fit))
     labels = match_classes(pictures.class_names, deployed, where=data)[pictures.labels]
+    pictures = replace(pictures, labels=labels)
     device = open_device(target)
     artifact = read_artifact(deployed.path)
-    rows = []
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        return deployed.finish(device.run(artifact, deployed.prepare(batch)))
+
     with bar("evaluate", len(pictures), unit="picture") as progress:
-        for start in range(0, len(pictures), 32):
-            batch = np.stack([pictures.picture(i) for i in range(start, min(start + 32, len(pictures)))])
-            rows.append(deployed.finish(device.run(artifact, deployed.prepare(batch))))
-            progress.advance(len(batch))
-    probabilities = np.concatenate(rows).astype(np.float64)
-    task = Classification(len(deployed.class_names))
-    figures = task.figures(np.log(np.maximum(probabilities, 1e-30)), labels)
-    return {
-        "model": str(deployed.path),
-        "data": data,
-        "pictures": len(pictures),
-        **{k: float(v) for k, v in figures.items()},
-        **calibration_figures(probabilities, labels, bins=15),
-    }
+        said = problem.read(run, pictures, tell=progress.advance)
+    figures = problem.file_figures(said, pictures, bins=BINS)
+    return {"model": str(deployed.path), "data": data, "pictures": len(pictures), **figures}
 
 
 def match_classes(names: tuple[str, ...], deployed: DeployedModel, *, where: str) -> np.ndarray:

@@ -1,0 +1,189 @@
+"""Classification in the chain: logits are kept, a temperature calibrates them, decisions are compared picture by picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limbeck.calibrate import (
+    brier_score,
+    classwise_calibration_error,
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    reliability,
+    softmax,
+)
+from limbeck.data import Loader, PictureSet
+from limbeck.export import check_int8, check_metric, check_tensors, run_pictures
+from limbeck.models import Network
+from limbeck.pipeline.paired import paired_difference
+from limbeck.pipeline.pictured import data_uri
+from limbeck.pipeline.problems.problem import Case, Kept, Run, Shown, as_input
+from limbeck.recipe import Calibrate, Export, Recipe
+from limbeck.train import predict_logits
+from limbeck.types import Artifact
+
+__all__ = ["ClassificationProblem", "calibration_figures"]
+
+FEWEST = 32  # validation pictures below which a fitted temperature did more harm than good
+PROOF_PICTURES = 256  # of the tensor gate
+BATCH = 32
+WORST_CONFUSIONS = 6
+EXAMPLES_EACH = 4
+
+
+class ClassificationProblem:
+    """One class per picture. Kept of a network: `logits` [N, K] float32; of a file: `probabilities` [N, K]."""
+
+    def __init__(self, task: Any, class_names: Sequence[str]) -> None:
+        self.task = task
+        self.class_names = tuple(class_names)
+
+    def check(self, recipe: Recipe) -> None:
+        """Everything that a recipe can ask for is there."""
+
+    def check_network(self, network: Network, *, where: str) -> None:
+        """A task from outside may take any output; its criterion says what it does not take."""
+
+    def evaluate(self, network: Network, batches: Loader, *, device: str) -> dict[str, float]:
+        """The task's figures."""
+        logits, target = predict_logits(network, batches.epoch(0), device=device)
+        return self.task.figures(logits, target)
+
+    def keep(self, network: Network, batches: Loader, *, device: str) -> Kept:
+        """The logits."""
+        return {"logits": predict_logits(network, batches.epoch(0), device=device)[0]}
+
+    def mean(self, said: Sequence[Kept], shares: Sequence[float]) -> Kept:
+        """The mean of the logits, which is what a student of several teachers learns from."""
+        return {"logits": np.average([one["logits"] for one in said], axis=0, weights=shares).astype(np.float32)}
+
+    def judge(
+        self, validation: tuple[Kept, PictureSet] | None, test: tuple[Kept, PictureSet], settings: Calibrate
+    ) -> dict[str, Any]:
+        """Temperature, test figures with it, and the reliability before and after."""
+        logits, target = test[0]["logits"], test[1].labels
+        temperature, reason = 1.0, ""
+        if settings.method == "none":
+            reason = "switched off in the recipe"
+        elif validation is None:
+            reason = "skipped: there is no validation set to fit it on (data.validation = 0)"
+        elif len(validation[1]) < FEWEST:
+            reason = f"skipped: {len(validation[1])} validation pictures say too little (fewest: {FEWEST})"
+        else:
+            temperature = fit_temperature(validation[0]["logits"], validation[1].labels)
+        bins = settings.bins
+        before, after = softmax(logits), softmax(logits, temperature)
+        metrics = {
+            **self.task.figures(logits, target),
+            **calibration_figures(after, target, bins=bins),
+            "ece_before": expected_calibration_error(before, target, bins=bins),
+            "nll_before": negative_log_likelihood(before, target),
+        }
+        chosen = None if validation is None else self.task.figures(validation[0]["logits"], validation[1].labels)
+        return {
+            "temperature": temperature,
+            "reason": reason,
+            "metrics": {key: float(value) for key, value in metrics.items()},
+            "validation": None if chosen is None else {key: float(value) for key, value in chosen.items()},
+            "before": reliability(before, target, bins=bins),
+            "after": None if reason else reliability(after, target, bins=bins),
+        }
+
+    def compare(self, first: Kept, second: Kept, pictures: PictureSet) -> dict[str, Any]:
+        """The difference of accuracy."""
+        return paired_difference(*(_decisions(kept) == pictures.labels for kept in (first, second)))
+
+    def exporter_options(self, export: Export) -> dict[str, Any]:
+        """None."""
+        return {}
+
+    def finishes(self, export: Export) -> bool:
+        """The graph is the file."""
+        return False
+
+    def finish(self, graph: Artifact, path: Path, export: Export) -> Artifact:
+        """The graph itself."""
+        return graph
+
+    def prove(self, graph: Artifact, artifact: Artifact, case: Case) -> tuple[list[dict[str, Any]], Kept]:
+        """Probabilities within the tolerance, and no decision changed but where the network was undecided."""
+        expected = softmax(case.kept["logits"], case.temperature)
+        inputs = _inputs(case.pictures, artifact)
+        proof, tolerance = slice(0, PROOF_PICTURES), case.export.tolerance
+        tensors = check_tensors(case.device, artifact, inputs[proof], expected[proof], tolerance=tolerance)
+        said = run_pictures(case.device, artifact, inputs)
+        metric = check_metric(case.device, artifact, said, expected, case.pictures.labels, tolerance=tolerance)
+        return [tensors, metric], {"probabilities": said}
+
+    def prove_int8(self, artifact: Artifact, said: Kept, case: Case) -> tuple[dict[str, Any], Kept]:
+        """The loss of accuracy on the same pictures."""
+        probabilities = run_pictures(case.device, artifact, _inputs(case.pictures, artifact))
+        gate = check_int8(
+            case.device,
+            artifact,
+            probabilities,
+            said["probabilities"],
+            case.pictures.labels,
+            max_drop=case.export.max_int8_drop,
+        )
+        return gate, {"probabilities": probabilities}
+
+    def read(self, run: Run, pictures: PictureSet, *, tell: Callable[[int], None] | None = None) -> Kept:
+        """The probabilities."""
+        rows = []
+        for start in range(0, len(pictures), BATCH):
+            batch = pictures.pictures(np.arange(start, min(start + BATCH, len(pictures))))
+            rows.append(run(batch))
+            if tell is not None:
+                tell(len(batch))
+        return {"probabilities": np.concatenate(rows)}
+
+    def file_figures(self, said: Kept, pictures: PictureSet, *, bins: int) -> dict[str, float]:
+        """The task's figures and those of calibration."""
+        wide = said["probabilities"].astype(np.float64)
+        figures = self.task.figures(np.log(np.maximum(wide, 1e-30)), pictures.labels)
+        figures |= calibration_figures(wide, pictures.labels, bins=bins)
+        return {name: float(value) for name, value in figures.items()}
+
+    def show(self, kept: Kept, pictures: PictureSet, load: Callable[[], Network]) -> Shown:
+        """The most frequent mistakes, and for the page a few example pictures each."""
+        probabilities = softmax(kept["logits"])
+        target, predicted = pictures.labels, probabilities.argmax(1)
+        wrong = np.flatnonzero(predicted != target)
+        pairs, counts = np.unique(np.stack([target[wrong], predicted[wrong]]), axis=1, return_counts=True)
+        plain, pictured = [], []
+        for column in np.argsort(-counts, kind="stable")[:WORST_CONFUSIONS]:
+            true, taken = pairs[:, column]
+            rows = wrong[(target[wrong] == true) & (predicted[wrong] == taken)]
+            surest = rows[np.argsort(-probabilities[rows, taken], kind="stable")][:EXAMPLES_EACH]
+            names = {"true": self.class_names[true], "predicted": self.class_names[taken]}
+            entry = {**names, "count": int(counts[column])}
+            plain.append(entry)
+            pictured.append({**entry, "examples": [data_uri(pictures.picture(int(row))) for row in surest]})
+        return Shown({"confusions": plain}, {"confusions": pictured})
+
+
+def calibration_figures(probabilities: np.ndarray, target: np.ndarray, *, bins: int) -> dict[str, float]:
+    """ECE in its three forms, MCE, NLL and Brier score of [N, K] probabilities."""
+    return {
+        "ece": expected_calibration_error(probabilities, target, bins=bins),
+        "ece_equal_mass": expected_calibration_error(probabilities, target, bins=bins, scheme="equal_mass"),
+        "ece_classwise": classwise_calibration_error(probabilities, target, bins=bins),
+        "mce": reliability(probabilities, target, bins=bins)["mce"],
+        "nll": negative_log_likelihood(probabilities, target),
+        "brier": brier_score(probabilities, target),
+    }
+
+
+def _decisions(kept: Kept) -> np.ndarray:
+    """[N] the most probable class."""
+    return (kept["logits"] if "logits" in kept else kept["probabilities"]).argmax(1)
+
+
+def _inputs(pictures: PictureSet, artifact: Artifact) -> np.ndarray:
+    return as_input(pictures.pictures(np.arange(len(pictures))), artifact)
