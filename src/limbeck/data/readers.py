@@ -12,6 +12,8 @@ from typing import Any
 from limbeck.data.digits import read_digits
 from limbeck.data.folder import read_folder
 from limbeck.data.hub import read_hub
+from limbeck.data.mask_layouts import read_cityscapes, read_voc_segmentation
+from limbeck.data.mask_sets import read_masks
 from limbeck.data.raw import RawData
 from limbeck.data.standard import read_cifar10, read_cifar100, read_imagenet, read_tiny_imagenet
 from limbeck.data.table import read_table
@@ -29,6 +31,9 @@ DATA: dict[str, Callable[..., RawData]] = {
     "tiny_imagenet": read_tiny_imagenet,
     "imagenet": read_imagenet,
     "hub": read_hub,
+    "masks": read_masks,
+    "cityscapes": read_cityscapes,
+    "voc_segmentation": read_voc_segmentation,
 }
 """Readers by name. An outside one is any callable that returns a `RawData`; it is handed the fields that its
 signature names.
