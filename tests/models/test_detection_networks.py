@@ -26,7 +26,7 @@ from limbeck.models import (
     load_network,
     save_network,
 )
-from limbeck.models.heads import AnchorOutputs, decode_boxes, encode_boxes, make_anchors
+from limbeck.models.heads import AnchorOutputs, SoftmaxAnchorOutputs, decode_boxes, encode_boxes, make_anchors
 
 torch.set_num_threads(1)
 
@@ -111,7 +111,7 @@ def test_chosen_boxes_are_torchvisions():
     deltas = torch.randn(2, len(anchors), 4, generator=generator) * 2
     said = {"cls_logits": logits, "bbox_regression": deltas}
     expected = module.postprocess_detections(said, [anchors * 320] * 2, [(320, 320)] * 2)
-    found = choose_boxes(AnchorOutputs(logits, deltas, anchors), scores="softmax", iou_threshold=0.55, limit=300)
+    found = choose_boxes(SoftmaxAnchorOutputs(logits, deltas, anchors), iou_threshold=0.55, limit=300)
     for mine, other in zip(found, expected, strict=True):
         assert len(mine.boxes) == len(other["boxes"]) > 10
         assert torch.equal(mine.labels + 1, other["labels"])
@@ -233,6 +233,16 @@ def test_a_saved_network_comes_back_bit_for_bit(tmp_path):
     assert torch.equal(again.anchors, network.anchors)
 
 
+def test_outputs_say_what_their_logits_mean():
+    pictures = torch.rand(2, 3, 96, 96)
+    network = small()
+    assert network(pictures).scores == "sigmoid"
+    own = network.__class__(network.table, replace(network.design, scores="softmax"))(pictures)
+    assert own.scores == own.take(slice(1)).scores == "softmax"
+    assert torch.equal(own.class_scores(), own.class_logits.softmax(-1)[..., 1:])
+    assert own.take(slice(1)).class_logits.shape[0] == 1
+
+
 def tiny():
     rows = (
         Row("conv", 8, stride=2),
@@ -305,7 +315,5 @@ def test_bad_input_is_one_clear_line(name, options, says):
 
 def test_bad_settings_of_choosing_are_told():
     out = small()(torch.rand(1, 3, 96, 96))
-    with pytest.raises(InputError, match="unknown scores"):
-        choose_boxes(out, scores="argmax")
     with pytest.raises(InputError, match="limit above 0"):
         choose_boxes(out, limit=0)

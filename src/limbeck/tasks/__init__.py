@@ -8,11 +8,12 @@ from typing import Any
 from limbeck.errors import InputError
 from limbeck.parts import find_part
 from limbeck.tasks.classification import Classification
+from limbeck.tasks.detection import Detection
 from limbeck.tasks.segmentation import Segmentation
 
-__all__ = ["TASKS", "Classification", "Segmentation", "open_task"]
+__all__ = ["TASKS", "Classification", "Detection", "Segmentation", "open_task"]
 
-TASKS: dict[str, type] = {"classification": Classification, "segmentation": Segmentation}
+TASKS: dict[str, type] = {"classification": Classification, "segmentation": Segmentation, "detection": Detection}
 """Name -> task; the constructor's parameters are what the task needs from outside."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from limbeck.models.heads.anchors import decode_boxes, encode_boxes, make_anchors
 from limbeck.models.heads.backbone import DenseNetwork
-from limbeck.models.heads.detections import AnchorOutputs, Boxes, choose_boxes
+from limbeck.models.heads.detections import AnchorOutputs, Boxes, SoftmaxAnchorOutputs, choose_boxes
 from limbeck.models.heads.names import DENSE, detector, find_dense, list_dense, segmenter
 from limbeck.models.heads.segmentation import SegmentationDesign, SegmentationNetwork
 from limbeck.models.heads.ssdlite import DetectionDesign, DetectionNetwork
@@ -18,6 +18,7 @@ __all__ = [
     "DetectionNetwork",
     "SegmentationDesign",
     "SegmentationNetwork",
+    "SoftmaxAnchorOutputs",
     "choose_boxes",
     "decode_boxes",
     "detector",

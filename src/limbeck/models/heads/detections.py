@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from limbeck.errors import InputError, unknown_name
+from limbeck.errors import InputError
 from limbeck.models.heads.anchors import decode_boxes
 
-__all__ = ["SCORES", "AnchorOutputs", "Boxes", "choose_boxes"]
-
-SCORES = ("sigmoid", "softmax")
+__all__ = ["SCORES", "AnchorOutputs", "Boxes", "SoftmaxAnchorOutputs", "choose_boxes"]
 
 
 class AnchorOutputs(NamedTuple):
-    """What a detector says of a batch, anchor by anchor.
+    """What a detector says of a batch, anchor by anchor; each class for itself, as the focal loss trains it.
 
     Attributes:
         class_logits: [N, A, K + 1]; the first column is the background.
@@ -28,6 +26,32 @@ class AnchorOutputs(NamedTuple):
     class_logits: Tensor
     box_deltas: Tensor
     anchors: Tensor
+
+    scores = "sigmoid"  # no field: outputs stay a tuple of tensors, which every exporter takes
+
+    def take(self, rows: Tensor | slice) -> Self:
+        """Only some pictures of the batch."""
+        return self._replace(class_logits=self.class_logits[rows], box_deltas=self.box_deltas[rows])
+
+    def class_scores(self) -> Tensor:
+        """[N, A, K] float32 in [0, 1], the background left out."""
+        logits = self.class_logits.float()
+        return (logits.sigmoid() if self.scores == "sigmoid" else logits.softmax(-1))[..., 1:]
+
+    def boxes(self) -> Tensor:
+        """[N, A, 4] float32 as x1, y1, x2, y2, shares of the picture, cut at its edges."""
+        return decode_boxes(self.box_deltas.float(), self.anchors.float()).clamp(0, 1)
+
+
+class SoftmaxAnchorOutputs(AnchorOutputs):
+    """The same where classes and background share one distribution, as SSD's loss trains it."""
+
+    __slots__ = ()
+    scores = "softmax"
+
+
+SCORES: dict[str, type[AnchorOutputs]] = {one.scores: one for one in (AnchorOutputs, SoftmaxAnchorOutputs)}
+"""What logits may mean -> the outputs that say so."""
 
 
 class Boxes(NamedTuple):
@@ -48,7 +72,6 @@ class Boxes(NamedTuple):
 def choose_boxes(
     out: AnchorOutputs,
     *,
-    scores: str = "sigmoid",
     score_threshold: float = 0.001,
     iou_threshold: float = 0.6,
     candidates: int = 300,
@@ -58,31 +81,25 @@ def choose_boxes(
 
     Args:
         out: of a batch.
-        scores: `sigmoid` (each class for itself, as trained by the focal loss) or `softmax` (as by SSD's).
         score_threshold: boxes at or below it are dropped.
         iou_threshold: overlap, intersection over union, above which the less sure box is dropped.
         candidates: of each class before that, the surest.
         limit: of a picture after it, of all classes.
 
     Raises:
-        InputError: an unknown kind of scores, or counts and thresholds out of range.
+        InputError: counts or thresholds out of range.
 
     **Source:** Liu et al. 2016, arXiv 1512.02325, section 3.1; the overlap and limit of MobileNetV3's detection code.
     """
-    if scores not in SCORES:
-        raise unknown_name("scores", scores, SCORES)
     if not (0 <= score_threshold <= 1 and 0 <= iou_threshold <= 1 and candidates > 0 and limit > 0):
         raise InputError(
             f"choose_boxes: score_threshold and iou_threshold must lie in [0, 1], candidates and limit above 0; got "
             f"{score_threshold}, {iou_threshold}, {candidates}, {limit}"
         )
-    logits = out.class_logits.float()
-    sure = logits.sigmoid() if scores == "sigmoid" else logits.softmax(-1)
-    sure = sure[..., 1:].transpose(1, 2)  # [N, K, A], the background left out
-    decoded = decode_boxes(out.box_deltas.float(), out.anchors.float()).clamp(0, 1)
+    sure = out.class_scores().transpose(1, 2)  # [N, K, A]
     best, places = sure.topk(min(candidates, sure.shape[-1]))
     chosen = []
-    for score, place, boxes in zip(best, places, decoded, strict=True):
+    for score, place, boxes in zip(best, places, out.boxes(), strict=True):
         labels, ranks = (score > score_threshold).nonzero(as_tuple=True)
         score, boxes = score[labels, ranks], boxes[place[labels, ranks]]
         kept = batched_nms(boxes, score, labels, iou_threshold)[:limit]

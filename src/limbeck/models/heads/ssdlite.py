@@ -36,8 +36,8 @@ class DetectionDesign:
             second ones read its last map.
         extra_channels: of the further maps, each of half the size of the one before.
         anchors: `paper` (three on the first map, six on the others) or `torchvision` (six on all).
-        scores: what logits mean: `sigmoid` (focal loss) or `softmax` (SSD's loss). Kept for whoever chooses boxes; it
-            also sets the first bias of the classes.
+        scores: what logits mean: `sigmoid` (focal loss) or `softmax` (SSD's loss); outputs carry it along. It also sets
+            the first bias of the classes.
     """
 
     fine: str
@@ -133,9 +133,8 @@ class DetectionNetwork(DenseNetwork):
         for further in self.further:
             maps.append(further(maps[-1]))
         own = dict(zip(self.head_stages, maps, strict=True))
-        out = AnchorOutputs(
-            by_anchor(self.classes, maps, self.num_classes + 1), by_anchor(self.boxes, maps, 4), self.anchors
-        )
+        logits, deltas = by_anchor(self.classes, maps, self.num_classes + 1), by_anchor(self.boxes, maps, 4)
+        out = SCORES[self.design.scores](logits, deltas, self.anchors)
         return out, found | {name: own[name] for name in stages if name in own}
 
     def forward(self, inputs: Tensor) -> AnchorOutputs:  # type: ignore[override]
