@@ -7,6 +7,7 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from limbeck.models.costs import BlockPlan
 from limbeck.models.table import Table
@@ -135,6 +136,15 @@ def build_skip(plan: BlockPlan) -> nn.Module | None:
     return nn.Identity() if plan.skip == "identity" else None
 
 
+def build_drop(plan: BlockPlan) -> nn.Module | None:
+    """What leaves a block out for some pictures of a training batch and scales it up for the others; None = nothing.
+
+    **Source:** Huang et al. 2016, arXiv 1603.09382; by picture, scaled in training, and rising from 0 at the first block
+    as in the published code of EfficientNet.
+    """
+    return StochasticDepth(plan.drop_path, "row") if plan.drop_path else None
+
+
 class Inverted(nn.Module):
     """Inverted residual: 1x1 expansion, depthwise, squeeze-excite, linear 1x1 projection, plus the input if it fits.
 
@@ -158,6 +168,7 @@ class Inverted(nn.Module):
         self.depthwise = depthwise(inside, kernel, stride, act) if kernel else None
         self.squeeze_excite = SqueezeExcite(plan, conventions) if plan.squeeze_channels else None
         self.project = ConvNorm(inside, plan.out_channels, 1, 1, "identity", conventions)
+        self.drop = build_drop(plan)
         self.skip = build_skip(plan)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -175,6 +186,7 @@ class Inverted(nn.Module):
             x = x if layer is None else layer(x)
             if name in inner:
                 inner[name] = x
+        x = x if self.drop is None else self.drop(x)
         return x if self.skip is None else x + self.skip(inputs)
 
 
@@ -199,6 +211,7 @@ class Fused(nn.Module):
             if plan.expands
             else ConvNorm(inside, out, kernel, stride, act, conventions, dilation=dilation)
         )
+        self.drop = build_drop(plan)
         self.skip = build_skip(plan)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -207,6 +220,7 @@ class Fused(nn.Module):
         for layer in (self.expand, self.squeeze_excite, self.project):
             if layer is not None:
                 x = layer(x)
+        x = x if self.drop is None else self.drop(x)
         return x if self.skip is None else x + self.skip(inputs)
 
 

@@ -40,6 +40,7 @@ class BlockPlan:
         skip: what is added to the output: `identity` (the input), `pool` (its averages), `none`.
         start_kernel_size: side of the depthwise kernel before the expansion; 0 = none.
         dilation: of every kernel above 1x1; changes neither counts nor sizes.
+        drop_path: share of pictures for which training leaves out all but the skip.
     """
 
     block: str
@@ -54,6 +55,7 @@ class BlockPlan:
     skip: str = "none"
     start_kernel_size: int = 0
     dilation: int = 1
+    drop_path: float = 0.0
 
 
 @dataclass(frozen=True)

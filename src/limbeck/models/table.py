@@ -41,6 +41,8 @@ class Table:
         in_channels: of the picture.
         input_size: (height, width) in pixels that the network works at.
         dropout: probability, before the classifier.
+        drop_path: share of pictures for which training leaves a block out and passes on only its skip: `drop_path` * i / n
+            of block i (from 0) of n, where it has a skip. A network at work has all its blocks.
         divisor: widths after scaling are rounded to multiples of this.
         bn_eps: added to the variance in batch norm; belongs to the weights (libraries differ on the same architecture).
         bn_momentum: share of the new batch in the running statistics.
@@ -70,6 +72,7 @@ class Table:
     se_gate: str = "hard_sigmoid"
     se_activation: str = "relu"
     inner_divisor: int | None = None
+    drop_path: float = 0.0
 
     def __post_init__(self) -> None:
         where = f"table '{self.name}'"
@@ -86,6 +89,7 @@ class Table:
         if self.inner_divisor is not None:
             check_count(self, "inner_divisor", where)
         check_number(self, "dropout", where, low=0, high=0.999)
+        check_number(self, "drop_path", where, low=0, high=0.999)
         check_number(self, "bn_eps", where, low=0, high=1, open_low=True)
         check_number(self, "bn_momentum", where, low=0, high=1)
         size = self.input_size
@@ -124,11 +128,14 @@ class Table:
     def blocks(self) -> tuple[tuple[BlockPlan, ...], ...]:
         """Every block with all its widths worked out: the stem alone in the first tuple, then one tuple per row."""
         groups, channels = [], self.in_channels
+        number, count = -1, sum(row.repeats for row in self.rows)  # the stem is before the first block
         for row in (self.stem, *self.rows):
             plans = []
             for repeat in range(row.repeats):
-                plans.append(self.plan(row, channels, row.stride if repeat == 0 else 1))
-                channels = row.out_channels
+                plan = self.plan(row, channels, row.stride if repeat == 0 else 1)
+                share = 0.0 if plan.skip == "none" else self.drop_path * number / count
+                plans.append(replace(plan, drop_path=share) if share else plan)
+                channels, number = row.out_channels, number + 1
             groups.append(tuple(plans))
         return tuple(groups)
 
