@@ -71,7 +71,14 @@ class Augment(Section):
     scale: tuple[float, float] = Field((0.35, 1.0), description="area range, for crop = resized")
     zoom: tuple[float, float] = Field((0.5, 2.0), description="range of the factor, for crop = scaled")
     flip: bool = Field(True, description="horizontal")
-    rand_augment: tuple[int, int] | None = Field(None, description="operations and magnitude of RandAugment")
+    rand_augment: tuple[int, int] | None = Field(
+        None, description="operations, and magnitude from 0 to 30, of torchvision's RandAugment"
+    )
+    auto_augment: str | None = Field(
+        None,
+        description="a learned policy: imagenet, cifar10 or svhn; or any of timm's, such as timm:rand-m9-mstd0.5, whose "
+        "magnitudes go to 10",
+    )
     erase: float = Field(0.0, ge=0, le=1, description="probability of random erasing")
     mixup: float = Field(0.0, ge=0, description="alpha; 0 = off")
     cutmix: float = Field(0.0, ge=0, description="alpha; 0 = off")

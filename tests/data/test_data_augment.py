@@ -54,6 +54,8 @@ PINNED = [7481947937199923450, 15122754403672708929, 8188943133041317287]
         Augment(),
         Augment(crop="resized", erase=0.5),
         Augment(rand_augment=(2, 9)),
+        Augment(auto_augment="imagenet"),
+        Augment(auto_augment="timm:rand-m9-mstd0.5"),
         Augment(crop="none", flip=False, erase=1.0),
     ],
 )

@@ -155,6 +155,7 @@ def test_a_subset_takes_its_annotations_along(annotated):
     [
         ({"augment": Augment(mixup=0.2)}, "mix pictures"),
         ({"augment": Augment(rand_augment=(2, 9))}, "rand_augment"),
+        ({"augment": Augment(auto_augment="imagenet")}, "auto_augment"),
         ({"augment": None, "sampling": "balanced"}, "one class per picture"),
         ({"augment": None, "needs": ["view2"]}, "one class per picture"),
     ],

@@ -1,7 +1,7 @@
 """Random changes of training pictures. One function draws them, as a pure function of (seed, view, index); another
 applies them.
 
-What does not live here: mixing two pictures (`mixing`), batches (`loader`).
+What does not live here: learned and random policies (`policies`), mixing two pictures (`mixing`), batches (`loader`).
 """
 
 from __future__ import annotations
@@ -10,17 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from limbeck.data.draws import Draws
 from limbeck.data.placement import Window, combine, cut_window, resized_window, scaled_window, window_affine
-
-if TYPE_CHECKING:
-    import torch
+from limbeck.data.policies import apply_policy, check_policy, check_rand_augment
+from limbeck.errors import InputError
 
 __all__ = ["Augment", "Drawn", "Stream", "apply_augmentation", "augmentation_affine", "draw_augmentation"]
 
@@ -36,10 +33,15 @@ class Augment:
         scale: range of the area that `resized` keeps.
         zoom: range of the factor of `scaled`.
         flip: mirror left and right, half of the time.
-        rand_augment: (operations, magnitude) of RandAugment; None = off.
+        rand_augment: (operations, magnitude from 0 to 30) of torchvision's RandAugment; None = off.
+        auto_augment: AutoAugment's policy `imagenet`, `cifar10` or `svhn`, or one in timm's notation, such as
+            `timm:rand-m9-mstd0.5`; None = off.
         erase: probability of random erasing.
         mixup: alpha of mixup; 0 = off. With cutmix too, each picture gets one of the two, even odds.
         cutmix: alpha of cutmix; 0 = off.
+
+    Raises:
+        InputError: RandAugment out of range, an unknown policy, or both.
     """
 
     crop: Literal["none", "shift", "resized", "scaled"] = "shift"
@@ -48,9 +50,23 @@ class Augment:
     zoom: tuple[float, float] = (0.5, 2.0)
     flip: bool = True
     rand_augment: tuple[int, int] | None = None
+    auto_augment: str | None = None
     erase: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.rand_augment is not None and self.auto_augment is not None:
+            raise InputError("augment: rand_augment and auto_augment are two policies; give one")
+        if self.rand_augment is not None:
+            check_rand_augment(*self.rand_augment)
+        if self.auto_augment is not None:
+            check_policy(self.auto_augment)
+
+    @property
+    def policy(self) -> str | tuple[int, int] | None:
+        """What `apply_policy` takes; None = no policy."""
+        return self.auto_augment or self.rand_augment
 
     @property
     def mixes(self) -> bool:
@@ -61,8 +77,9 @@ class Augment:
         """Why pictures that are annotated place by place cannot be changed so, or None where they can."""
         if self.mixes:
             return "augment.mixup and augment.cutmix mix pictures of one class each; set them to 0"
-        if self.rand_augment:
-            return "augment.rand_augment moves pixels away from their annotations; leave it out"
+        if self.policy:
+            name = "auto_augment" if self.auto_augment else "rand_augment"
+            return f"augment.{name} moves pixels away from their annotations; leave it out"
         return None
 
 
@@ -76,7 +93,7 @@ class Stream(IntEnum):
     CROP_DOWN = 4
     CROP_RIGHT = 5
     FLIP = 6
-    RAND_AUGMENT = 7
+    POLICY = 7
     ERASE = 8
     ERASE_AREA = 9
     ERASE_RATIO = 10
@@ -102,14 +119,14 @@ class Drawn:
             (down, right).
         scale: [N, 3] factor, and where the window lies in what is left over (down, right).
         flip: [N] bool.
-        rand_seed: [N] seed of RandAugment's own generator.
+        policy_seed: [N] seed of the policy's own generator.
         erase: [N, 4] top, left, bottom, right in pixels; empty where nothing is erased.
     """
 
     shift: np.ndarray | None
     crop: np.ndarray | None
     flip: np.ndarray | None
-    rand_seed: np.ndarray | None
+    policy_seed: np.ndarray | None
     erase: np.ndarray | None
     scale: np.ndarray | None = None
 
@@ -127,7 +144,7 @@ def draw_augmentation(augment: Augment, size: tuple[int, int], draws: Draws) -> 
     "Random Erasing Data Augmentation", arXiv 1708.04896, area 0.02 to 0.33 and aspect 0.3 to 3.3.
     """
     height, width = size
-    shift = crop = flip = rand_seed = erase = scale = None
+    shift = crop = flip = policy_seed = erase = scale = None
     if augment.crop == "shift":
         down, right = round(augment.padding * height), round(augment.padding * width)
         shift = np.stack(
@@ -152,8 +169,8 @@ def draw_augmentation(augment: Augment, size: tuple[int, int], draws: Draws) -> 
         scale = np.stack([factor, draws.uniform(Stream.CROP_DOWN), draws.uniform(Stream.CROP_RIGHT)], axis=1)
     if augment.flip:
         flip = draws.uniform(Stream.FLIP) < 0.5
-    if augment.rand_augment:
-        rand_seed = draws.words(Stream.RAND_AUGMENT) >> np.uint64(1)
+    if augment.policy:
+        policy_seed = draws.words(Stream.POLICY) >> np.uint64(1)
     if augment.erase > 0:
         area = (0.02 + 0.31 * draws.uniform(Stream.ERASE_AREA)) * height * width
         aspect_root = np.exp(np.log(3.3) * (draws.uniform(Stream.ERASE_RATIO) - 0.5))
@@ -163,7 +180,7 @@ def draw_augmentation(augment: Augment, size: tuple[int, int], draws: Draws) -> 
         left = draws.integers(Stream.ERASE_RIGHT, 0, width - wide + 1)
         hit = (draws.uniform(Stream.ERASE) < augment.erase).astype(np.int64)
         erase = np.stack([top, left, top + tall * hit, left + wide * hit], axis=1)
-    return Drawn(shift, crop, flip, rand_seed, erase, scale)
+    return Drawn(shift, crop, flip, policy_seed, erase, scale)
 
 
 def apply_augmentation(
@@ -181,8 +198,8 @@ def apply_augmentation(
             picture = cut_window(picture, window, size)
         down, right = (0, 0) if drawn.shift is None else drawn.shift[place].tolist()
         _copy_shifted(out[place], np.ascontiguousarray(picture), down, right, mirrored)
-        if drawn.rand_seed is not None:
-            out[place] = _rand_augmented(out[place], augment.rand_augment, int(drawn.rand_seed[place]))
+        if drawn.policy_seed is not None and augment.policy is not None:
+            out[place] = apply_policy(out[place], augment.policy, int(drawn.policy_seed[place]))
         if drawn.erase is not None:
             top, left, bottom, right = drawn.erase[place].tolist()
             if bottom > top:  # with the picture's mean colour: an edge that carries no brightness of its own
@@ -221,23 +238,3 @@ def _copy_shifted(out: np.ndarray, picture: np.ndarray, down: int, right: int, m
     if mirrored:
         source, right = source[:, ::-1], -right
     out.view(_PIXEL)[max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right), 0] = source
-
-
-def _rand_augmented(picture: np.ndarray, setting: tuple[int, int] | None, seed: int) -> np.ndarray:
-    """RandAugment under a generator state of this picture's own; the process's state is put back."""
-    import torch
-
-    before = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed would also reset every accelerator's generator
-    try:
-        changed: Any = _rand_augment(*(setting or (0, 0)))(Image.fromarray(picture))
-    finally:
-        torch.set_rng_state(before)
-    return np.asarray(changed)
-
-
-@lru_cache
-def _rand_augment(operations: int, magnitude: int) -> torch.nn.Module:
-    from torchvision.transforms import v2
-
-    return v2.RandAugment(num_ops=operations, magnitude=magnitude)

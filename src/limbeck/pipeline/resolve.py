@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from limbeck.console import warn
-from limbeck.data import Loader
+from limbeck.data import Augment, Loader
 from limbeck.errors import InputError
 from limbeck.export import EXPORTERS
 from limbeck.measure import open_device
@@ -36,6 +36,7 @@ def resolve(context: Context) -> None:
     recipe = context.recipe
     find_part("task", recipe.task, TASKS, where="task")
     find_part("exporter", recipe.export.exporter, EXPORTERS, where="export.exporter")
+    Augment(**recipe.augment.model_dump())  # refuses what it cannot do as it is made
     for number, target in enumerate((recipe.budget.target, *recipe.measure.targets)):
         where = "budget.target" if number == 0 else f"measure.targets[{number - 1}]"
         try:
