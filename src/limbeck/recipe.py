@@ -89,10 +89,11 @@ class Train(Section):
 
     epochs: int = Field(30, ge=1)
     batch_size: int | Literal["auto"] = Field(64, description="or auto: the largest power of two that fits the device")
-    optimizer: Literal["sgd", "adamw", "rmsprop_tf"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "rmsprop", "rmsprop_tf"] = "sgd"
     learning_rate: float = Field(0.05, gt=0, description="peak, at the batch size given")
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
+    epsilon: float | None = Field(None, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
     decay_norm_and_bias: bool = Field(False, description="whether weight decay reaches norm layers and biases")
     layer_decay: float = Field(1.0, gt=0, le=1, description="factor on the rate per layer group, from the head down")
@@ -274,6 +275,12 @@ class Export(Section):
     )
     preprocess: Literal["uint8", "float32"] = Field(
         "uint8", description="uint8: picture in, normalisation in the graph"
+    )
+    output: Literal["probabilities", "classes"] = Field(
+        "probabilities", description="of segmentation: of every class, or the most probable class alone (bytes)"
+    )
+    nms: Literal["inside", "outside"] = Field(
+        "inside", description="of detection: boxes are chosen in the graph, or by whoever reads every anchor's"
     )
     int8: Literal["try", "require", "off"] = Field(
         "try", description="try: withheld and marked when it fails its gate; require: then exit 3"

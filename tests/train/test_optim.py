@@ -129,6 +129,8 @@ def trained(objective: Pair, optimizer, steps: int = 3) -> list[torch.Tensor]:
             lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True),
         ),
         ({"optimizer": "adamw"}, lambda p: torch.optim.AdamW(p, lr=0.01, betas=(0.9, 0.999))),
+        ({"optimizer": "adamw", "epsilon": 0.3}, lambda p: torch.optim.AdamW(p, lr=0.01, eps=0.3)),
+        ({"optimizer": "rmsprop"}, lambda p: torch.optim.RMSprop(p, lr=0.01, alpha=0.9, momentum=0.9)),
     ],
 )
 def test_the_fused_optimizers_are_the_plain_ones(changes, plain, channels_last):
@@ -145,11 +147,12 @@ def test_the_fused_optimizers_are_the_plain_ones(changes, plain, channels_last):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
 
 
-def test_rmsprop_is_tensorflows():
+@pytest.mark.parametrize("epsilon", [None, 1.0])
+def test_rmsprop_is_tensorflows(epsilon):
     objective = supervised(norm=False)
     weight = objective.network.head.weight
     start = weight.detach().clone()
-    wishes = settings(optimizer="rmsprop_tf", learning_rate=0.1, momentum=0.9, weight_decay=0.0)
+    wishes = settings(optimizer="rmsprop_tf", learning_rate=0.1, momentum=0.9, weight_decay=0.0, epsilon=epsilon)
     optimizer = create_optimizer(objective, wishes)
     square, buffer, expected = torch.ones_like(start), torch.zeros_like(start), start.clone()
     for scale in (1.0, -2.0, 0.5):
@@ -158,8 +161,25 @@ def test_rmsprop_is_tensorflows():
         optimizer.step()
         # TensorFlow: the mean square starts at one, epsilon is inside the root, the rate is inside the momentum.
         square += 0.1 * (scale**2 - square)
-        buffer = 0.9 * buffer + 0.1 * scale / (square + 1e-3).sqrt()
+        buffer = 0.9 * buffer + 0.1 * scale / (square + (epsilon or 1e-3)).sqrt()
         expected -= buffer
+    torch.testing.assert_close(weight.detach(), expected)
+
+
+def test_torchs_rmsprop_has_its_epsilon_outside_and_the_rate_behind_the_momentum():
+    objective = supervised(norm=False)
+    weight = objective.network.head.weight
+    start = weight.detach().clone()
+    wishes = settings(optimizer="rmsprop", learning_rate=0.1, momentum=0.9, weight_decay=0.0, epsilon=0.0316)
+    optimizer = create_optimizer(objective, wishes)
+    square, buffer, expected = torch.zeros_like(start), torch.zeros_like(start), start.clone()
+    for scale in (1.0, -2.0, 0.5):
+        objective.zero_grad()
+        weight.grad = torch.full_like(weight, scale)
+        optimizer.step()
+        square = 0.9 * square + 0.1 * scale**2
+        buffer = 0.9 * buffer + scale / (square.sqrt() + 0.0316)
+        expected -= 0.1 * buffer
     torch.testing.assert_close(weight.detach(), expected)
 
 

@@ -87,6 +87,7 @@ class StoppingBatches(ToyBatches):
     [
         (supervised, {"ema": 0.9}),
         (supervised, {"optimizer": "rmsprop_tf", "learning_rate": 0.005}),
+        (supervised, {"optimizer": "rmsprop", "learning_rate": 0.005, "epsilon": 0.0316}),
         (supervised, {"precision": "fp16"}),
         (pair, {"accumulate": 4}),
     ],

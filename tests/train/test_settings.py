@@ -30,6 +30,8 @@ def test_fields_and_defaults_are_those_of_a_recipe():
         ({"learning_rate": float("nan")}, "train.learning_rate = nan: must be above 0"),
         ({"momentum": -0.1}, "train.momentum = -0.1: must be 0 or above"),
         ({"ema": 1.0}, "train.ema = 1.0: must be below 1"),
+        ({"epsilon": 0.0, "optimizer": "adamw"}, "train.epsilon = 0.0: must be above 0, or left out"),
+        ({"epsilon": 1e-3}, "train.epsilon: sgd has none"),
         ({"clip_norm": 0.0}, "train.clip_norm = 0.0: must be above 0, or left out"),
         ({"nesterov": True, "momentum": 0.0}, "needs train.momentum above 0"),
     ],

@@ -82,7 +82,7 @@ def create_optimizer(objective: Any, settings: TrainSettings) -> torch.optim.Opt
     """One optimizer over all learners.
 
     **Source:** RMSprop in TensorFlow's form, decay 0.9 (epsilon 1e-3 from the authors' code): Tan et al., "MnasNet",
-    2019, arXiv:1807.11626, section 4.
+    2019, arXiv:1807.11626, section 4. In torch's form with the same decay: torchvision's training of MobileNetV3.
     """
     groups = parameter_groups(objective, settings)
     rate, momentum = settings.learning_rate, settings.momentum
@@ -92,10 +92,12 @@ def create_optimizer(objective: Any, settings: TrainSettings) -> torch.optim.Opt
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=settings.nesterov, **fused)
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=rate, betas=(momentum, 0.999), **fused)
+        return torch.optim.AdamW(groups, lr=rate, betas=(momentum, 0.999), eps=settings.epsilon or 1e-8, **fused)
+    if settings.optimizer == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=rate, alpha=0.9, eps=settings.epsilon or 1e-8, momentum=momentum)
     from timm.optim import RMSpropTF  # timm is slow to import, and only this optimizer needs it
 
-    return RMSpropTF(groups, lr=rate, alpha=0.9, eps=1e-3, momentum=momentum)
+    return RMSpropTF(groups, lr=rate, alpha=0.9, eps=settings.epsilon or 1e-3, momentum=momentum)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

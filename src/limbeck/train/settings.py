@@ -11,7 +11,7 @@ from limbeck.errors import InputError, unknown_name
 __all__ = ["TrainSettings"]
 
 CHOICES = {
-    "optimizer": ("sgd", "adamw", "rmsprop_tf"),
+    "optimizer": ("sgd", "adamw", "rmsprop", "rmsprop_tf"),
     "schedule": ("cosine", "step", "exponential", "constant"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
 }
@@ -29,10 +29,13 @@ class TrainSettings:
     Attributes:
         epochs: passes over the training set.
         batch_size: samples per batch, or `auto`; the batches given to `fit` already have it, messages name it.
-        optimizer: `sgd`, `adamw` or `rmsprop_tf` (TensorFlow's variant, of the MobileNet papers).
+        optimizer: `sgd`, `adamw`, `rmsprop` (torch's form) or `rmsprop_tf` (TensorFlow's, of the MobileNet papers); both
+            RMSprops average squares with 0.9.
         learning_rate: its peak, at the batch size given.
         momentum: of SGD and RMSprop; AdamW's first beta.
         nesterov: Nesterov's form of SGD's momentum.
+        epsilon: what keeps a division from 0, of every optimizer but SGD; None = 1e-8, of `rmsprop_tf` 1e-3. TensorFlow's
+            stands inside the root: 1e-3 there weighs as 0.0316 does in torch's form.
         weight_decay: decoupled for AdamW, L2 for the others.
         decay_norm_and_bias: whether weight decay reaches parameters of one axis (norm layers, biases, scales).
         layer_decay: factor on the rate per layer group, from the head down.
@@ -60,10 +63,11 @@ class TrainSettings:
 
     epochs: int = 30
     batch_size: int | Literal["auto"] = 64
-    optimizer: Literal["sgd", "adamw", "rmsprop_tf"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "rmsprop", "rmsprop_tf"] = "sgd"
     learning_rate: float = 0.05
     momentum: float = 0.9
     nesterov: bool = False
+    epsilon: float | None = None
     weight_decay: float = 5e-4
     decay_norm_and_bias: bool = False
     layer_decay: float = 1.0
@@ -99,12 +103,14 @@ class TrainSettings:
         for name in BELOW_ONE:
             if not getattr(self, name) < 1:
                 raise InputError(f"train.{name} = {getattr(self, name)}: must be below 1")
-        for name in ("clip_norm", "threads"):
+        for name in ("clip_norm", "threads", "epsilon"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise InputError(f"train.{name} = {getattr(self, name)}: must be above 0, or left out")
         for name, rate in self.learner_rates.items():
             if not rate > 0:
                 raise InputError(f"train.learner_rates.{name} = {rate}: must be above 0")
+        if self.epsilon is not None and self.optimizer == "sgd":
+            raise InputError("train.epsilon: sgd has none; leave it out")
         if self.nesterov and not self.momentum > 0:
             raise InputError("train.nesterov = true: needs train.momentum above 0")
 
