@@ -159,10 +159,17 @@ def cwd(
     student_stages: Stages = None,
     teacher_stages: Stages = None,
 ) -> Graph:
-    """Each channel's distribution over positions from a ready teacher, at the last stage; published for dense tasks."""
+    """Each channel's distribution over positions from a ready teacher, at the last stage; published for dense tasks.
+
+    With the preset cityscapes_logits, and no stages named, at the maps of logits of two segmentation networks.
+    """
     values = preset_values("cwd", preset, ce=ce, cwd=cwd)
     options = preset_values("cwd", preset, temperature=temperature)
-    pairs = _last(student, teacher, student_stages, teacher_stages)
+    have_logits = all("logits" in stage_list(network) for network in (student, teacher))
+    if preset == "cityscapes_logits" and have_logits and student_stages is None and teacher_stages is None:
+        pairs = [("logits", "logits")]
+    else:
+        pairs = _last(student, teacher, student_stages, teacher_stages)
     return _graph(student, teacher, "cwd", values, pairs, options)
 
 
@@ -174,12 +181,16 @@ def mgd(
     ce: float | None = None,
     mgd: float | None = None,
     masked: float | None = None,
-    by: str = "channels",
+    by: str | None = None,
     student_stages: Stages = None,
     teacher_stages: Stages = None,
 ) -> Graph:
-    """A ready teacher's last stage, generated from the student's with parts of it masked (preset imagenet)."""
+    """A ready teacher's last stage, generated from the student's with parts of it masked (presets imagenet, cityscapes).
+
+    Masked are whole channels, or with the preset cityscapes, for dense tasks, whole positions, unless `by` says it.
+    """
     values = preset_values("mgd", preset, ce=ce, mgd=mgd)
+    by = by or ("positions" if preset == "cityscapes" else "channels")
     options = {**preset_values("mgd", preset, masked=masked), "by": by}
     pairs = _last(student, teacher, student_stages, teacher_stages)
     return _graph(student, teacher, "mgd", values, pairs, options)

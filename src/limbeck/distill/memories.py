@@ -94,6 +94,10 @@ class Memory(Source):
         """The remembered values; what is said now waits for `after_step`."""
         now = read(seen, self.reads[0]).detach().to(self.values.dtype)
         if self._is_open:
+            if now.dim() > 2 and "/" not in self.reads[0]:
+                raise InputError(
+                    f"memory: keeps one row of logits per sample; '{self.reads[0]}' says {list(now.shape[1:])} of each"
+                )
             self.values = now.new_zeros(len(self.values), *now.shape[1:])
             self._is_open = False
         if now.shape[1:] != self.values.shape[1:]:

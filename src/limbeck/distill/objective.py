@@ -5,16 +5,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from limbeck.distill.pause import Pause
+from limbeck.distill.pixels import is_map
 from limbeck.distill.sources import Frozen, Learner
 from limbeck.distill.term import Edge, Term, open_edge
 from limbeck.errors import InputError, LimbeckError, unknown_name
-from limbeck.tasks import Classification
+from limbeck.tasks import Classification, Segmentation
 from limbeck.types import Batch, Outputs
 
 __all__ = ["Distillation", "labelled_rows"]
@@ -28,7 +30,8 @@ class Distillation(nn.Module):
     Args:
         sources: name -> source; one may read those before it.
         terms: the edges; `loss` in what `forward` returns is their weighted sum.
-        criterion: (output, target) -> scalar behind the loss `task`; None = cross-entropy over the labelled samples.
+        criterion: (output, target) -> scalar behind the loss `task`; None = cross-entropy over the labelled samples,
+            or pixels of a network that gives maps.
         example: a batch to probe with; None = noise of the deployed network's `input_size`.
         deploy: the source whose network is handed over.
         num_samples: size of the data set, for losses that keep something per sample.
@@ -64,6 +67,10 @@ class Distillation(nn.Module):
         with torch.no_grad():
             self._ask(terms, probe.inputs)
             seen = self._observe(probe)
+            if example is None and is_map(out := seen[deploy].out):
+                probe = replace(probe, target=out.new_zeros((len(out), *out.shape[2:]), dtype=torch.long))
+            if pause is not None:
+                self._try_pause(pause, seen, probe)
         self.edges = self._open(terms, seen, probe, criterion, num_samples)
         modules = {edge.name.replace(".", "_"): edge.call for edge in self.edges if isinstance(edge.call, nn.Module)}
         self.losses = nn.ModuleDict(modules)
@@ -163,7 +170,7 @@ class Distillation(nn.Module):
     ) -> list[Edge]:
         out = seen[self.deploy].out
         if criterion is None:
-            criterion = Classification(out.shape[1]).criterion
+            criterion = (Segmentation if is_map(out) else Classification)(out.shape[1]).criterion
         edges: list[Edge] = []
         for term in terms:
             name = term.title
@@ -182,6 +189,13 @@ class Distillation(nn.Module):
                 raise InputError(f"{term.arrow}: fails on a probe batch: {reason}") from error
             edges.append(edge)
         return edges
+
+    @staticmethod
+    def _try_pause(pause: Pause, seen: Mapping[str, Outputs], probe: Batch) -> None:
+        try:
+            pause.measure(seen, probe, torch.zeros((), device=probe.index.device))
+        except InputError as error:
+            raise InputError(f"which learner rests cannot be told from these outputs: {error}") from None
 
     @staticmethod
     def _try(edge: Edge, seen: Mapping[str, Outputs], probe: Batch) -> None:
@@ -203,5 +217,7 @@ def _note(address: str, asked: dict[str, list[str]], *, known: Sequence[str], wh
 
 
 def labelled_rows(target: Tensor) -> Tensor:
-    """Which samples carry a label, [N] bool."""
-    return target >= 0 if target.dim() == 1 else target.sum(1) > 0
+    """Which samples carry a label, [N] bool: of class indices, label rows, or masks (any pixel)."""
+    if target.is_floating_point():
+        return target.sum(1) > 0
+    return (target >= 0).flatten(1).any(1) if target.dim() > 1 else target >= 0

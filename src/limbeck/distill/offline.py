@@ -20,7 +20,7 @@ def kd(
     kd: float | None = None,
     temperature: float | None = None,
 ) -> Graph:
-    """Hinton's distillation from a ready teacher: labels and softened outputs (presets cifar100, imagenet)."""
+    """Hinton's distillation from a ready teacher: labels and softened outputs (presets cifar100, imagenet, cityscapes)."""
     values = preset_values("kd", preset, ce=ce, kd=kd, temperature=temperature)
     terms = [
         Term(TASK, weight=values["ce"]),

@@ -77,6 +77,7 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
     "kd": {
         "cifar100": {"ce": 0.1, "kd": 0.9, "temperature": 4.0},
         "imagenet": {"ce": 0.5, "kd": 0.5, "temperature": 1.0},
+        "cityscapes": {"ce": 1.0, "kd": 1.0, "temperature": 1.0},
     },
     "kdcl": {
         "cifar100": {"ce": 0.5, "kdcl": 0.5, "temperature": 4.0},
@@ -90,6 +91,7 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
     },
     "mgd": {
         "imagenet": {"ce": 1.0, "mgd": 7e-5, "masked": 0.15},
+        "cityscapes": {"ce": 1.0, "mgd": 2e-5, "masked": 0.75},
     },
     "nkd": {
         "imagenet": {"ce": 1.0, "nkd": 1.0, "temperature": 1.0, "gamma": 1.5},
@@ -147,8 +149,8 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
         "imagenet": {"ce": 1.0, "zipf_ls": 0.1, "upsample": 1},
     },
 }
-"""Method -> data set -> the values that the authors' configurations hold for it (mdistiller's for `kd`, those of
-common re-implementations for `kdcl` and `byot`).
+"""Method -> data set -> the values that the authors' configurations hold for it (mdistiller's for `kd`, CIRKD's for its
+`cityscapes`, where each pixel is a sample; those of common re-implementations for `kdcl` and `byot`).
 
 The feature weight of `byot` is 1e-6 there, of a sum over batches of 128.
 

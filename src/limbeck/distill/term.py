@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limbeck.distill.pixels import PER_PIXEL, as_pixel_rows, is_map
 from limbeck.distill.sources import read
 from limbeck.errors import InputError, unknown_name
 from limbeck.losses import LOSSES, check_options, loss_options
@@ -131,6 +132,7 @@ class Edge:
         addresses: what it is given by position: an address for each tensor, a tuple of them for a tuple of tensors.
         keywords: those of `target`, `index`, `progress` that the loss takes.
         options: hyper-parameters of the call (a built module has its own already).
+        by_pixel: whether maps of logits are handed over as rows, one for each pixel (`pixels`).
     """
 
     name: str
@@ -139,6 +141,7 @@ class Edge:
     addresses: tuple[Address, ...]
     keywords: tuple[str, ...]
     options: Mapping[str, Any]
+    by_pixel: bool = False
 
     def value(self, seen: Mapping[str, Outputs], batch: Batch, progress: Tensor, labelled: Tensor | None) -> Tensor:
         """The unweighted value; `labelled` selects the rows for a loss that needs labels, None = all of them."""
@@ -150,6 +153,11 @@ class Edge:
                 return self._nothing(inputs[0])
             inputs = [_each(lambda tensor: tensor[labelled], given) for given in inputs]
             handed = {name: value[labelled] for name, value in handed.items()}
+        if self.by_pixel:
+            rows, target = as_pixel_rows(inputs, handed.get("target"))
+            if not len(rows[0]):
+                return self._nothing(inputs[0])
+            inputs, handed = rows, handed if target is None else {**handed, "target": target}
         if "progress" in self.keywords:
             handed["progress"] = progress
         return self.call(*inputs, **handed, **self.options)
@@ -226,7 +234,9 @@ def open_edge(
         like = read(seen, term.students[0])
         loss = loss.to(like.device)
     parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
-    return Edge(name, term, loss, addresses, tuple(key for key in HANDED_OVER if key in parameters), options)
+    says_logits = all(address.partition("/")[2] in ("", "logits") for address in term.addresses)
+    by_pixel = says_logits and term.loss in PER_PIXEL and all(is_map(read(seen, a)) for a in term.addresses)
+    return Edge(name, term, loss, addresses, tuple(key for key in HANDED_OVER if key in parameters), options, by_pixel)
 
 
 def _inputs(term: Term, loss: Any) -> tuple[Address, ...]:
