@@ -18,6 +18,7 @@ from limbeck.search.study import run_study
 
 if TYPE_CHECKING:
     from limbeck.search.blocks import mobilenet_blocks
+    from limbeck.search.controller import PolicySampler
     from limbeck.search.mnasnet import flat_space, mnasnet_space
     from limbeck.search.spaces import SPACES, open_space
 
@@ -27,6 +28,7 @@ __all__ = [
     "CandidateCost",
     "Ceilings",
     "Point",
+    "PolicySampler",
     "Scalar",
     "Space",
     "StudyResult",
@@ -49,6 +51,7 @@ def __getattr__(name: str) -> Any:
 
 
 _NEEDS_TORCH = {
+    "PolicySampler": "controller",
     "SPACES": "spaces",
     "flat_space": "mnasnet",
     "mnasnet_space": "mnasnet",
