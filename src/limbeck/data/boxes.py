@@ -1,6 +1,6 @@
 """Boxes that pictures are annotated with: checked once, then moved along with their pictures.
 
-What does not live here: how they were found (`coco`, `voc_detection`, `yolo`, `box_table`), which crops suit them (`ssd_crop`).
+What does not live here: how they were found (`box_layouts`, `box_sets`), which crops suit them (`ssd_crop`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,8 +158,8 @@ def open_boxes(
     first: dict[str, str] = {}
     furthest = 0.0
     for place, (row, (height, width)) in enumerate(zip(rows.tolist(), sizes.tolist(), strict=True)):
-        annotation = split.annotations[row]
-        if reason := _impossible(annotation, class_names):
+        annotation, reason = _read(split.annotations, row)
+        if reason := reason or _impossible(annotation, class_names):
             errors[row], usable[place] = reason, False
             continue
         boxes = np.asarray(annotation.boxes, np.float32).reshape(-1, 4)
@@ -186,6 +187,14 @@ def open_boxes(
         len(class_names),
     )
     return OpenedTargets(targets, usable, errors, _notes(counts, first))
+
+
+def _read(annotations: Sequence[Any], row: int) -> tuple[Any, str]:
+    """One picture's annotation, or why it cannot be read."""
+    try:
+        return annotations[row], ""
+    except InputError as error:
+        return None, str(error)
 
 
 def _impossible(annotation: object, class_names: tuple[str, ...]) -> str:

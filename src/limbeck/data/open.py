@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from limbeck.data.boxes import open_boxes
 from limbeck.data.folder import read_unlabelled
 from limbeck.data.inspect import Inspected, choose_image_size, inspect_pictures
 from limbeck.data.labels import drop_unlabelled_splits, resolve_labels
@@ -35,7 +36,7 @@ STORE_BYTES = 1_500_000_000
 """Fitted pixels of all splits up to this size are held in memory; beyond it pictures are decoded each time they are
 used.
 """
-OPENERS: dict[Kind, OpenTargets] = {"mask": open_masks}
+OPENERS: dict[Kind, OpenTargets] = {"mask": open_masks, "boxes": open_boxes}
 """Who looks at the annotations of each kind of set."""
 
 

@@ -9,6 +9,8 @@ import inspect as introspection
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from limbeck.data.box_layouts import read_coco, read_voc_detection
+from limbeck.data.box_sets import read_boxes, read_yolo
 from limbeck.data.digits import read_digits
 from limbeck.data.folder import read_folder
 from limbeck.data.hub import read_hub
@@ -34,6 +36,10 @@ DATA: dict[str, Callable[..., RawData]] = {
     "masks": read_masks,
     "cityscapes": read_cityscapes,
     "voc_segmentation": read_voc_segmentation,
+    "boxes": read_boxes,
+    "coco": read_coco,
+    "voc_detection": read_voc_detection,
+    "yolo": read_yolo,
 }
 """Readers by name. An outside one is any callable that returns a `RawData`; it is handed the fields that its
 signature names.
