@@ -36,3 +36,35 @@ def trained_like(table: Table, seed: int = 0) -> TableNetwork:
             elif value.is_floating_point():
                 value.normal_(0, 0.3)
     return network.eval()
+
+
+def tiny_table() -> Table:
+    """Few widths, so that an adaptation is over in a second."""
+    return small_table(
+        rows=(
+            Row("inverted", 16, expansion=1.0),
+            Row("inverted", 24, expansion=2.0, stride=2, repeats=2, se_ratio=0.25),
+        ),
+        head=Head(conv_channels=16),
+        input_size=(16, 16),
+    )
+
+
+def tune(network: TableNetwork, index: int, seed: int) -> float:
+    """Stands for a short training: a pure function of what it is given, which changes the weights."""
+    draw = torch.Generator().manual_seed(1000 * seed + index)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1 + 0.01 * torch.rand((), generator=draw))
+    return judge(network)
+
+
+def judge(network: TableNetwork) -> float:
+    """Stands for an accuracy: falls with the channels, differs with the weights."""
+    size = sum(float(parameter.detach().abs().sum()) for parameter in network.parameters())
+    return 1 - 1 / (1 + 0.01 * size)
+
+
+def mega_macs(tables: list[Table]) -> list[float]:
+    """Stands for a device."""
+    return [table.macs() / 1e6 for table in tables]

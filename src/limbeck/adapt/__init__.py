@@ -1,11 +1,17 @@
 """NetAdapt: a trained network made narrower step by step until it is fast enough, as measured. Nothing here trains or times."""
 
+from limbeck.adapt.judge import JudgeProposal
+from limbeck.adapt.netadapt import RULES, AdaptResult, Iterate, run_netadapt
 from limbeck.adapt.proposals import Direction, Proposal, directions, narrowest, propose
-from limbeck.adapt.truncate import largest_channels, truncate
+from limbeck.adapt.truncate import largest_channels, regroup, truncate
 from limbeck.adapt.widths import WidthGroup, join_rows, split_rows, width_groups, with_widths
 
 __all__ = [
+    "RULES",
+    "AdaptResult",
     "Direction",
+    "Iterate",
+    "JudgeProposal",
     "Proposal",
     "WidthGroup",
     "directions",
@@ -13,6 +19,8 @@ __all__ = [
     "largest_channels",
     "narrowest",
     "propose",
+    "regroup",
+    "run_netadapt",
     "split_rows",
     "truncate",
     "width_groups",

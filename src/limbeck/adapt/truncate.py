@@ -9,7 +9,7 @@ from limbeck.errors import InputError
 from limbeck.models import Table, TableNetwork, build, inherit_weights
 from limbeck.models.channels import channel_map
 
-__all__ = ["largest_channels", "truncate"]
+__all__ = ["largest_channels", "regroup", "truncate"]
 
 
 def largest_channels(source: TableNetwork, sizes: dict[str, int]) -> dict[str, Tensor]:
@@ -64,4 +64,19 @@ def truncate(source: TableNetwork, table: Table) -> TableNetwork:
     report = inherit_weights(source, target, keep=largest_channels(source, here.sizes))
     if report.inherited != target.params():
         raise InputError(f"truncate: table '{table.name}' and the source differ in more than channels: {report.fresh}")
+    return target.train(source.training)
+
+
+def regroup(source: TableNetwork, table: Table) -> TableNetwork:
+    """The same network under a table that has the same blocks in other rows (`split_rows`, `join_rows`).
+
+    Raises:
+        InputError: the table describes another network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        target = build(table)
+    if [plan for row in table.blocks() for plan in row] != [plan for row in source.table.blocks() for plan in row]:
+        raise InputError(f"regroup: table '{table.name}' describes another network than its source")
+    inherit_weights(source, target)
+    target.origin = dict(source.origin)
     return target.train(source.training)
