@@ -4,15 +4,22 @@ Not here: torch, data sets, figures; devices other than this host's ONNX Runtime
 """
 
 from limbeck.deployed.artifact import METADATA_KEY, METADATA_SCHEMA, find_model, open_runtime, read_artifact
+from limbeck.deployed.boxes import FoundBoxes, choose_found
+from limbeck.deployed.maps import ClassMaps, class_colours, save_map
 from limbeck.deployed.model import DeployedModel, Prediction, load
 
 __all__ = [
     "METADATA_KEY",
     "METADATA_SCHEMA",
+    "ClassMaps",
     "DeployedModel",
+    "FoundBoxes",
     "Prediction",
+    "choose_found",
+    "class_colours",
     "find_model",
     "load",
     "open_runtime",
     "read_artifact",
+    "save_map",
 ]

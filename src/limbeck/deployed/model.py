@@ -1,4 +1,4 @@
-"""An opened model: pictures of any kind in, a `Prediction` out.
+"""An opened model: pictures of any kind in, what it says of them out.
 
 Not here: reading what a file is (`artifact`), other devices than this host (`measure`).
 """
@@ -16,10 +16,15 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from limbeck.deployed.artifact import Precision, describe, find_model, one_line, open_session, read_metadata
+from limbeck.deployed.boxes import FoundBoxes, boxes_in_picture, choose_found
+from limbeck.deployed.maps import ClassMaps, map_in_picture
 from limbeck.errors import InputError
-from limbeck.pictures import decode, fit_picture
+from limbeck.pictures import decode, fit_affine, fit_picture
 
 __all__ = ["DeployedModel", "Prediction", "load"]
+
+Fitted = tuple[np.ndarray, tuple[int, int]]
+"""A picture as the model gets it, and the (height, width) that it was given in."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,11 @@ class Prediction:
 
 
 class DeployedModel:
-    """An exported classifier, ready to predict. `load` makes one.
+    """An exported model, ready to predict. `load` makes one.
 
     Attributes:
         path: the ONNX file.
+        task: `classification`, `segmentation` or `detection`; what is neither of the latter is taken for the first.
         metadata: what the file says of itself; empty where it was not made by Limbeck.
         artifact: the file as a record.
         input_size: (height, width) that pictures are fitted to.
@@ -67,6 +73,8 @@ class DeployedModel:
             raise InputError(f"{self.path}: takes {list(shape)}, not RGB pictures ([H, W, 3] bytes or [3, H, W])")
         self.input_size = (shape[0], shape[1]) if self._is_bytes else (shape[1], shape[2])
         self.fit = str(self.metadata.get("fit", "crop"))
+        task = str(self.metadata.get("task", "classification"))
+        self.task = task if task in ("segmentation", "detection") else "classification"
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
         self._class_names: tuple[str, ...] = tuple(str(name) for name in self.metadata.get("class_names") or ())
@@ -75,9 +83,9 @@ class DeployedModel:
     def class_names(self) -> tuple[str, ...]:
         """Names of the K outputs."""
         if not self._class_names:
-            classes = self._session.get_outputs()[0].shape[-1]
+            classes: Any = self.metadata.get("num_classes") or self._session.get_outputs()[0].shape[-1]
             if not isinstance(classes, int):  # a file whose output shape is open tells its classes only by running
-                classes = self.predict(np.zeros((1, *self.input_size, 3), np.uint8)).probabilities.shape[1]
+                classes = self._run(np.zeros((1, *self.input_size, 3), np.uint8)).shape[1]
             self._class_names = tuple(str(index) for index in range(classes))
         return self._class_names
 
@@ -95,27 +103,48 @@ class DeployedModel:
         return inputs
 
     def finish(self, scores: np.ndarray) -> np.ndarray:
-        """Turn what the file gives, on whatever device it ran, into probabilities [N, K]; ours gives them already.
+        """Turn what the file gives, on whatever device it ran, into what `task` has for an answer.
+
+        Returns:
+            of classification probabilities [N, K], which files of ours give already; of segmentation what the file gives,
+            probabilities [N, K, H, W] or classes [N, H, W]; of detection [N, L, 6] rows of x1, y1, x2, y2 (shares of the
+            fitted picture), score and label, score 0 = none.
 
         Raises:
-            InputError: it gives something else than one row of scores per picture.
+            InputError: it gives something else.
         """
+        if self.task == "segmentation":
+            if scores.ndim != (3 if scores.dtype == np.uint8 else 4):
+                raise InputError(f"{self.path}: gives {list(scores.shape)}, neither class maps nor their probabilities")
+            return scores
+        if self.task == "detection":
+            if scores.ndim != 3:
+                raise InputError(f"{self.path}: gives {list(scores.shape)}, not rows of boxes per picture")
+            return choose_found(scores, self.metadata["choice"]) if self.metadata.get("output") == "boxes" else scores
         return _as_probabilities(scores, self.path, known="schema" in self.metadata)
 
-    def predict(self, pictures: Any, *, batch_size: int = 32) -> Prediction:
-        """Classify pictures; one alone or any number of them, in order.
+    def predict(self, pictures: Any, *, batch_size: int = 32) -> Any:
+        """Say what is in pictures; one alone or any number of them, in order.
 
         Args:
             pictures: paths, encoded bytes, PIL images or [H, W, 3] uint8 arrays, mixed as you like; or one
                 [N, H, W, 3] uint8 array. Those of another size are fitted as in training.
             batch_size: pictures run at once.
 
+        Returns:
+            of a classifier a `Prediction`, of a segmenter `ClassMaps`, of a detector `FoundBoxes`.
+
         Raises:
             InputError: a picture that cannot be read, or that is no RGB picture.
         """
         if batch_size < 1:
             raise InputError(f"batch_size = {batch_size}: at least 1 is needed")
-        rows = [self._run(batch) for batch in _batches(self._fitted(pictures), batch_size)]
+        batches = _batches(self._fitted(pictures), batch_size)
+        if self.task == "segmentation":
+            return self._as_maps(batches)
+        if self.task == "detection":
+            return self._as_boxes(batches)
+        rows = [self._run(np.stack([fitted for fitted, _ in batch])) for batch in batches]
         names = self._class_names or (self.class_names if rows else ())
         probabilities = np.concatenate(rows) if rows else np.zeros((0, len(self._class_names)), np.float32)
         classes = probabilities.argmax(axis=1) if rows else np.zeros(0, np.int64)
@@ -128,13 +157,35 @@ class DeployedModel:
             confidence=probabilities.max(axis=1) if rows else np.zeros(0, np.float32),
         )
 
-    def _fitted(self, pictures: Any) -> Iterator[np.ndarray]:
-        for number, picture in enumerate(_listed(pictures)):
-            yield fit_picture(_as_array(picture, number), self.input_size, self.fit)  # type: ignore[arg-type]
+    def _as_maps(self, batches: Iterable[list[Fitted]]) -> ClassMaps:
+        maps = []
+        for batch in batches:
+            found = self._run(np.stack([fitted for fitted, _ in batch]))
+            for one, (_, size) in zip(found.argmax(1) if found.ndim == 4 else found, batch, strict=True):
+                maps.append(map_in_picture(one, self._affine(size), size))
+        return ClassMaps(maps, self.class_names)
 
-    def _run(self, batch: list[np.ndarray]) -> np.ndarray:
+    def _as_boxes(self, batches: Iterable[list[Fitted]]) -> FoundBoxes:
+        found = []
+        for batch in batches:
+            for rows, (_, size) in zip(self._run(np.stack([fitted for fitted, _ in batch])), batch, strict=True):
+                rows = rows[rows[:, 4] > 0]
+                boxes = boxes_in_picture(rows[:, :4], self._affine(size), fitted=self.input_size, size=size)
+                found.append((boxes, rows[:, 4], rows[:, 5].astype(np.int64)))
+        boxes, scores, classes = ([one[part] for one in found] for part in range(3))
+        return FoundBoxes(boxes, scores, classes, self.class_names)
+
+    def _affine(self, size: tuple[int, int]) -> np.ndarray:
+        return fit_affine(size, self.input_size, self.fit)  # type: ignore[arg-type]
+
+    def _fitted(self, pictures: Any) -> Iterator[Fitted]:
+        for number, picture in enumerate(_listed(pictures)):
+            array = _as_array(picture, number)
+            yield fit_picture(array, self.input_size, self.fit), array.shape[:2]  # type: ignore[arg-type]
+
+    def _run(self, pictures: np.ndarray) -> np.ndarray:
         try:
-            (scores,) = self._session.run([self._output], {self._input: self.prepare(np.stack(batch))})
+            (scores,) = self._session.run([self._output], {self._input: self.prepare(pictures)})
         except Exception as error:  # the runtime's own exceptions share no base class
             raise InputError(f"{self.path}: the runtime could not run it ({one_line(error)})") from error
         return self.finish(scores)
@@ -147,7 +198,7 @@ def load(
     threads: int | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> DeployedModel:
-    """Open an exported classifier; needs onnxruntime, NumPy and Pillow, not torch.
+    """Open an exported model; needs onnxruntime, NumPy and Pillow, not torch.
 
     A file that Limbeck did not make is taken to want [N, 3, H, W] floats in [0, 1], or [N, H, W, 3] bytes, and to give
     logits or probabilities [N, K]; say more of it in `metadata` (`class_names`, `mean`, `std`, `fit`, `input_size`).
@@ -207,8 +258,8 @@ def _decode_image(image: Image.Image) -> np.ndarray:
     return decode(buffer.getvalue())
 
 
-def _batches(pictures: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
-    batch: list[np.ndarray] = []
+def _batches(pictures: Iterable[Fitted], size: int) -> Iterator[list[Fitted]]:
+    batch: list[Fitted] = []
     for picture in pictures:
         batch.append(picture)
         if len(batch) == size:

@@ -6,6 +6,7 @@ Not here: calling an exporter (`onnx`), int8 (`quantize`).
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any, Literal
 
 import numpy as np
@@ -15,11 +16,14 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
-__all__ = ["Deployed", "tidy"]
+from limbeck.deployed import METADATA_KEY
+from limbeck.models.heads import AnchorOutputs
+
+__all__ = ["Deployed", "set_facts", "tidy"]
 
 
 class Deployed(nn.Module):
-    """A network as it is deployed: picture in, probabilities out, nothing left that only training needs.
+    """A network as it is deployed: picture in, probabilities or boxes out, nothing left that only training needs.
 
     With `uint8` the input is [N, H, W, C] bytes, what cameras and decoders give; with `float32` it is [N, C, H, W] in
     [0, 1]. The network's own resize and normalisation are part of the graph either way. The network is copied, so that
@@ -36,14 +40,23 @@ class Deployed(nn.Module):
         self.eval()
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Probabilities [N, K]."""
+        """Probabilities [N, K] or [N, K, H, W]; of a detector x1, y1, x2, y2 and K scores per anchor, [N, A, 4 + K]."""
         if self.preprocess == "uint8":
             # contiguous (no operator in the file): else the trace carries channels-last strides and pools by gathers
             pictures = pictures.permute(0, 3, 1, 2).contiguous().to(torch.float32) / 255
         logits = self.network(pictures)
+        if isinstance(logits, AnchorOutputs):
+            return torch.cat([logits.boxes(), logits.class_scores()], 2)
         if self.temperature != 1.0:
             logits = logits / self.temperature
         return torch.softmax(logits, dim=1)
+
+
+def set_facts(model: onnx.ModelProto, **facts: Any) -> None:
+    """Change what a file of ours says of itself, in place."""
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = json.dumps({**json.loads(entry.value), **facts}, allow_nan=False)
 
 
 def tidy(model: onnx.ModelProto) -> onnx.ModelProto:

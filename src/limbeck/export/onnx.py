@@ -30,7 +30,7 @@ from limbeck.types import Artifact
 __all__ = ["export_onnx", "export_probe"]
 
 OPSET = 18  # the one that the dynamo exporter writes without converting, and the lowest that has all we need
-INPUT, OUTPUT = "pictures", "probabilities"
+INPUT, PROBABILITIES, BOXES = "pictures", "probabilities", "boxes"
 
 
 def export_onnx(
@@ -47,10 +47,11 @@ def export_onnx(
     """Write the deliverable: one ONNX file with weights and metadata inside, dynamic batch, probabilities out.
 
     Args:
-        network: pictures in [0, 1] to logits; resize and normalisation are its own. Left as it is.
+        network: pictures in [0, 1] to logits, or to a detector's outputs, which become boxes and scores; resize and
+            normalisation are its own. Left as it is.
         path: file to write, whole or not at all.
         sample_size: (height, width) of the pictures that will be given.
-        temperature: divides the logits, in the graph.
+        temperature: divides the logits of other networks than detectors, in the graph.
         preprocess: `uint8` takes [N, H, W, C] bytes; `float32` takes [N, C, H, W] in [0, 1].
         class_names: what the outputs mean; empty = their numbers.
         fit: how pictures of other sizes are brought to `sample_size` (`limbeck.pictures.fit_picture`).
@@ -145,7 +146,8 @@ def _export(network: nn.Module, path: str | Path, facts: dict[str, Any], *, quic
     example = torch.zeros((2, *shape), dtype=torch.uint8 if is_bytes else torch.float32)
     try:
         with _quiet(), torch.no_grad():
-            model = _trace_quickly(wrapped, example) if quick else _trace(wrapped, example)
+            output = PROBABILITIES if isinstance(wrapped.network(_blank(shape, is_bytes)), torch.Tensor) else BOXES
+            model = _trace_quickly(wrapped, example, output) if quick else _trace(wrapped, example, output)
         tidy(model)
         model.producer_name, model.producer_version = "limbeck", limbeck.__version__
         entry = model.metadata_props.add()
@@ -165,14 +167,19 @@ def _export(network: nn.Module, path: str | Path, facts: dict[str, Any], *, quic
     )
 
 
-def _trace(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+def _blank(shape: tuple[int, ...], is_bytes: bool) -> torch.Tensor:
+    """One black picture as the network itself takes it."""
+    return torch.zeros(1, shape[2], *shape[:2]) if is_bytes else torch.zeros(1, *shape)
+
+
+def _trace(module: nn.Module, example: torch.Tensor, output: str) -> onnx.ModelProto:
     program = torch.onnx.export(
         module,
         (example,),
         dynamo=True,
         opset_version=OPSET,
         input_names=[INPUT],
-        output_names=[OUTPUT],
+        output_names=[output],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
         external_data=False,
         verbose=False,
@@ -181,7 +188,7 @@ def _trace(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
     return program.model_proto
 
 
-def _trace_quickly(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+def _trace_quickly(module: nn.Module, example: torch.Tensor, output: str) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "probe.onnx"
         torch.onnx.export(
@@ -191,8 +198,8 @@ def _trace_quickly(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
+            output_names=[output],
+            dynamic_axes={INPUT: {0: "batch"}, output: {0: "batch"}},
         )
         return onnx.load(str(file))
 

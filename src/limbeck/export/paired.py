@@ -1,4 +1,4 @@
-"""Two classifiers on the same samples: the test and the interval for their difference in accuracy.
+"""Two models on the same samples: tests and intervals for their difference, of accuracy or of any figure of a data set.
 
 Not here: what follows from them (`parity`).
 """
@@ -6,11 +6,14 @@ Not here: what follows from them (`parity`).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
-__all__ = ["exact_mcnemar", "paired_interval"]
+__all__ = ["exact_mcnemar", "paired_bootstrap", "paired_interval"]
 
 
 def exact_mcnemar(lost: int, won: int) -> float:
@@ -59,3 +62,49 @@ def paired_interval(lost: int, won: int, samples: int, *, confidence: float = 0.
         return float(brentq(lambda delta: sign * score(delta) - critical, drop, inside))
 
     return bound(-1.0, 1), bound(1.0, -1)
+
+
+def paired_bootstrap(
+    first: Callable[[np.ndarray], float],
+    second: Callable[[np.ndarray], float],
+    samples: int,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> dict[str, Any]:
+    """Difference of a data set's figure, first minus second, by drawing the samples anew, the same for both.
+
+    For figures that are no mean over samples, such as mIoU or mAP. Draws in which a figure is not defined are left out.
+
+    Args:
+        first: [N] how often each sample is taken -> the first model's figure.
+        second: the second model's.
+        samples: N.
+        draws: how many times the N samples are drawn with replacement.
+        seed: of the draws.
+        confidence: of the percentile interval.
+
+    Returns:
+        `difference` on the samples as they are, `low`, `high`, `p_value` (two-sided, at least 2 / (draws + 1)), `n`.
+
+    **Source:** Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapters 13 and 15; the p-value counts the
+    observed sample among the draws.
+
+    Example:
+        >>> right = np.array([1.0] * 9 + [0.0])
+        >>> found = paired_bootstrap(lambda counts: counts @ right / 10, lambda counts: 0.0, 10)
+        >>> found["difference"], found["low"] > 0.5
+        (0.9, True)
+    """
+    once = np.ones(samples)
+    difference = float(first(once) - second(once))
+    counts = np.random.default_rng(seed).multinomial(samples, np.full(samples, 1 / samples), size=draws)
+    drawn = np.array([first(one) - second(one) for one in counts], np.float64)
+    drawn = drawn[np.isfinite(drawn)]
+    if not len(drawn):
+        return {"difference": difference, "low": None, "high": None, "p_value": None, "n": samples}
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    least = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    p_value = min(1.0, 2 * (least + 1) / (len(drawn) + 1))
+    return {"difference": difference, "low": float(low), "high": float(high), "p_value": p_value, "n": samples}

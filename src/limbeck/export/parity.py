@@ -6,7 +6,9 @@ becomes of a file that fails (the pipeline withholds it), computing metrics for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,16 +20,182 @@ from limbeck.types import Artifact
 if TYPE_CHECKING:
     from limbeck.protocols import Device
 
-__all__ = ["check_int8", "check_metric", "check_tensors", "run_pictures"]
+__all__ = [
+    "Agreement",
+    "check_drop",
+    "check_int8",
+    "check_metric",
+    "check_tensors",
+    "decision_gate",
+    "figure_gate",
+    "run_pictures",
+    "tensor_gate",
+]
 
 
 def run_pictures(device: Device, artifact: Artifact, inputs: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
-    """The artifact's outputs on the device, [N, K], for inputs as the file takes them."""
+    """The artifact's outputs on the device, [N, ...], for inputs as the file takes them."""
     if len(inputs) == 0:
         raise InputError(f"{artifact.path}: no pictures to prove it on; at least one is needed")
     return np.concatenate(
         [device.run(artifact, inputs[start : start + batch_size]) for start in range(0, len(inputs), batch_size)]
     )
+
+
+@dataclass
+class Agreement:
+    """How far a file's outputs agree with what they should be, gathered batch by batch.
+
+    Attributes:
+        tolerance: largest difference that is let through; best classes within twice of it are a tie.
+        worst: largest difference so far.
+        finite: whether all values were.
+        pictures: added so far.
+        decisions: choices of a class so far: one per picture, or per pixel.
+        changed: of these, how many are another class than they should be.
+        undecided: of those, how many were ties.
+    """
+
+    tolerance: float
+    worst: float = 0.0
+    finite: bool = True
+    pictures: int = 0
+    decisions: int = 0
+    changed: int = 0
+    undecided: int = 0
+
+    def add(self, artifact: Artifact, found: np.ndarray, expected: np.ndarray, *, classes: bool = True) -> None:
+        """Add a batch: [N, ...] of the file and of the network; with `classes`, axis 1 is what is chosen among.
+
+        Raises:
+            InputError: shapes that differ.
+        """
+        if found.shape != expected.shape:
+            raise InputError(
+                f"{artifact.path}: gives {list(found.shape)} where the network gives {list(expected.shape)}"
+            )
+        difference = np.abs(found.astype(np.float64) - expected)
+        self.finite = self.finite and bool(np.isfinite(difference).all())
+        self.worst = max(self.worst, float(difference.max(initial=0.0)))
+        if classes:
+            self.add_decisions(artifact, found.argmax(axis=1), expected)
+        else:
+            self.pictures += len(found)
+
+    def add_decisions(self, artifact: Artifact, found: np.ndarray, expected: np.ndarray) -> None:
+        """Add a batch: [N, ...] chosen classes of the file, [N, K, ...] probabilities of the network.
+
+        Raises:
+            InputError: shapes that do not fit.
+        """
+        if found.shape != expected.shape[:1] + expected.shape[2:]:
+            raise InputError(f"{artifact.path}: gives {list(found.shape)} classes of {list(expected.shape)} scores")
+        self.pictures += len(found)
+        self.decisions += found.size
+        changed = found != expected.argmax(axis=1)
+        self.changed += int(changed.sum())
+        if expected.shape[1] > 1:
+            best = np.partition(expected, -2, axis=1)[:, -2:]
+            self.undecided += int((changed & (best[:, 1] - best[:, 0] <= 2 * self.tolerance)).sum())
+
+
+def tensor_gate(device: Device, artifact: Artifact, agreement: Agreement) -> dict[str, Any]:
+    """The fp32 gate on tensors: passes when no value of any picture differs by more than the tolerance.
+
+    Returns:
+        The gate's record: `artifact, device, kind = "tensor", passed, figure` (the largest difference)`, tolerance,
+        pictures, text`.
+    """
+    # NaN compares false with everything: it must fail the gate, and JSON has no NaN to report it by
+    worst = agreement.worst if agreement.finite else None
+    passed = worst is not None and worst <= agreement.tolerance
+    told = "it gives values that are not finite" if worst is None else f"largest difference {worst:.2g}"
+    return {
+        **_names(device, artifact),
+        "kind": "tensor",
+        "passed": passed,
+        "figure": worst,
+        "tolerance": agreement.tolerance,
+        "pictures": agreement.pictures,
+        "text": f"{artifact.precision} tensors {_verdict(passed)}: {told} on {agreement.pictures} pictures "
+        f"(tolerance {agreement.tolerance:g})",
+    }
+
+
+def decision_gate(
+    device: Device, artifact: Artifact, agreement: Agreement, *, name: str, value: float, reference: float
+) -> dict[str, Any]:
+    """The gate on decisions: passes when no class changed but where the network itself was undecided.
+
+    Where the two best classes lie within twice the tolerance, either may be chosen without the tensors being wrong; any
+    other change fails the gate.
+
+    Args:
+        device: where the file was run.
+        artifact: the file.
+        agreement: of its outputs or decisions.
+        name: of the figure, in words.
+        value: the figure by the file's decisions.
+        reference: by the network's own.
+
+    Returns:
+        The gate's record: `artifact, device, kind = "metric", passed, figure` (the change)`, reference, value, changed,
+        undecided, pictures, text`.
+    """
+    passed = bool(agreement.changed == agreement.undecided and agreement.finite)
+    return {
+        **_names(device, artifact),
+        "kind": "metric",
+        "passed": passed,
+        "figure": value - reference,
+        "reference": reference,
+        "value": value,
+        "changed": agreement.changed,
+        "undecided": agreement.undecided,
+        "pictures": agreement.pictures,
+        "text": f"{artifact.precision} metric {_verdict(passed)}: {name} {value:.4f} for {reference:.4f}, "
+        f"{agreement.changed} of {agreement.decisions} decisions changed, {agreement.undecided} of them ties",
+    }
+
+
+def figure_gate(
+    device: Device,
+    artifact: Artifact,
+    *,
+    name: str,
+    value: float,
+    reference: float,
+    tolerance: float,
+    pictures: int,
+) -> dict[str, Any]:
+    """The fp32 gate on a figure of answers that cannot be held against each other one by one, such as lists of boxes.
+
+    Args:
+        device: where the file was run.
+        artifact: the file.
+        name: of the figure, in words.
+        value: the figure by what the file says.
+        reference: by what the network says.
+        tolerance: largest change either way.
+        pictures: that it was computed on.
+
+    Returns:
+        The gate's record: `artifact, device, kind = "metric", passed, figure` (the change)`, tolerance, reference, value,
+        pictures, text`.
+    """
+    passed = abs(value - reference) <= tolerance
+    return {
+        **_names(device, artifact),
+        "kind": "metric",
+        "passed": passed,
+        "figure": value - reference,
+        "tolerance": tolerance,
+        "reference": reference,
+        "value": value,
+        "pictures": pictures,
+        "text": f"{artifact.precision} metric {_verdict(passed)}: {name} {value:.4f} for {reference:.4f} on {pictures} "
+        f"pictures (tolerance {tolerance:g})",
+    }
 
 
 def check_tensors(
@@ -39,41 +207,22 @@ def check_tensors(
     tolerance: float = 1e-3,
     batch_size: int = 32,
 ) -> dict[str, Any]:
-    """The fp32 gate on tensors: passes when no probability of any picture differs by more than `tolerance`.
+    """The gate on tensors (`tensor_gate`) of pictures that are all at hand.
 
     Args:
         device: where the file has to be right.
         artifact: the file.
         inputs: real pictures as the file takes them.
-        expected: [N, K] probabilities of the network itself, temperature included, for the same pictures.
+        expected: [N, ...] outputs of the network itself, temperature included, for the same pictures.
         tolerance: largest difference that is let through.
         batch_size: pictures per call; the last call takes the rest, so that an open batch axis is proven too.
-
-    Returns:
-        The gate's record: `artifact, device, kind = "tensor", passed, figure` (the largest difference)`, tolerance,
-        pictures, text`.
 
     Raises:
         InputError: no pictures, or shapes that do not fit.
     """
-    got = run_pictures(device, artifact, inputs, batch_size=batch_size)
-    if got.shape != expected.shape:
-        raise InputError(f"{artifact.path}: gives {list(got.shape)} where the network gives {list(expected.shape)}")
-    difference = np.abs(got.astype(np.float64) - expected)
-    # NaN compares false with everything: it must fail the gate, and JSON has no NaN to report it by
-    worst = float(difference.max()) if np.isfinite(difference).all() else None
-    passed = worst is not None and worst <= tolerance
-    told = "it gives values that are not finite" if worst is None else f"largest difference {worst:.2g}"
-    return {
-        **_names(device, artifact),
-        "kind": "tensor",
-        "passed": passed,
-        "figure": worst,
-        "tolerance": tolerance,
-        "pictures": len(inputs),
-        "text": f"{artifact.precision} tensors {_verdict(passed)}: {told} on {len(inputs)} pictures "
-        f"(tolerance {tolerance:g})",
-    }
+    agreement = Agreement(tolerance)
+    agreement.add(artifact, run_pictures(device, artifact, inputs, batch_size=batch_size), expected, classes=False)
+    return tensor_gate(device, artifact, agreement)
 
 
 def check_metric(
@@ -85,10 +234,7 @@ def check_metric(
     *,
     tolerance: float = 1e-3,
 ) -> dict[str, Any]:
-    """The fp32 gate on the metric: passes when no decision changed but where the network itself was undecided.
-
-    A picture whose two best classes lie within twice the tolerance may change sides without the tensors being wrong;
-    any other change fails the gate.
+    """The fp32 gate on the metric of a classifier: `decision_gate`.
 
     Args:
         device: where `probabilities` were computed.
@@ -97,31 +243,12 @@ def check_metric(
         expected: [N, K] of the network itself.
         target: [N] class indices.
         tolerance: that of the tensor gate.
-
-    Returns:
-        The gate's record: `artifact, device, kind = "metric", passed, figure` (the change of accuracy)`, reference,
-        value, changed, undecided, pictures, text`.
     """
     _same_length(artifact, probabilities, expected, target)
-    changed = probabilities.argmax(axis=1) != expected.argmax(axis=1)
-    best = np.sort(expected, axis=1)[:, -2:]
-    undecided = best[:, -1] - best[:, 0] <= 2 * tolerance if expected.shape[1] > 1 else np.zeros(len(target), bool)
-    passed = bool(not (changed & ~undecided).any() and np.isfinite(probabilities).all())
-    before = float((expected.argmax(axis=1) == target).mean())
-    after = float((probabilities.argmax(axis=1) == target).mean())
-    return {
-        **_names(device, artifact),
-        "kind": "metric",
-        "passed": passed,
-        "figure": after - before,
-        "reference": before,
-        "value": after,
-        "changed": int(changed.sum()),
-        "undecided": int((changed & undecided).sum()),
-        "pictures": len(target),
-        "text": f"{artifact.precision} metric {_verdict(passed)}: top-1 {after:.4f} for {before:.4f}, "
-        f"{int(changed.sum())} of {len(target)} decisions changed, {int((changed & undecided).sum())} of them ties",
-    }
+    agreement = Agreement(tolerance)
+    agreement.add(artifact, probabilities, expected)
+    value, reference = (float((said.argmax(axis=1) == target).mean()) for said in (probabilities, expected))
+    return decision_gate(device, artifact, agreement, name="top-1", value=value, reference=reference)
 
 
 def check_int8(
@@ -166,7 +293,7 @@ def check_int8(
     pictures = len(target)
     drop = (lost - won) / pictures
     low, high = paired_interval(lost, won, pictures, confidence=confidence)
-    evidence = "shown within" if high <= max_drop else "shown beyond" if low > max_drop else "undecided"
+    evidence = _evidence(low, high, max_drop)
     passed = drop <= max_drop
     p_value = exact_mcnemar(lost, won)
     return {
@@ -187,6 +314,58 @@ def check_int8(
         f"{right_before.mean():.4f}, drop {drop:+.4f} (tolerated {max_drop:g}; {confidence:.0%} interval {low:+.4f} to "
         f"{high:+.4f}, p = {p_value:.2g}, {lost} lost and {won} won of {pictures}: {evidence})",
     }
+
+
+def check_drop(
+    device: Device,
+    artifact: Artifact,
+    *,
+    name: str,
+    value: float,
+    reference: float,
+    paired: Mapping[str, Any],
+    max_drop: float = 0.01,
+) -> dict[str, Any]:
+    """The int8 gate on a figure of a whole data set; it decides as `check_int8` does.
+
+    Args:
+        device: where the file was run.
+        artifact: the int8 file.
+        name: of the figure, in words; more of it is better.
+        value: the figure by the int8 file.
+        reference: by the fp32 file on the same pictures.
+        paired: int8 minus fp32, of `paired_bootstrap`.
+        max_drop: largest loss that is tolerated.
+
+    Returns:
+        The gate's record: `artifact, device, kind = "metric", passed, figure` (the drop)`, tolerance, reference, value,
+        p_value` (two-sided)`, interval` (of the drop)`, evidence, pictures, text`.
+    """
+    drop = reference - value
+    known = paired["low"] is not None
+    low, high = (-paired["high"], -paired["low"]) if known else (-math.inf, math.inf)
+    evidence, passed = _evidence(low, high, max_drop), bool(drop <= max_drop)
+    told = f"95% interval {low:+.4f} to {high:+.4f}, p = {paired['p_value']:.2g}" if known else "no interval"
+    return {
+        **_names(device, artifact),
+        "kind": "metric",
+        "passed": passed,
+        "figure": drop,
+        "tolerance": max_drop,
+        "reference": reference,
+        "value": value,
+        "p_value": paired["p_value"],
+        "interval": [low, high] if known else None,
+        "evidence": evidence,
+        "pictures": paired["n"],
+        "text": f"{artifact.precision} metric {_verdict(passed)}: {name} {value:.4f} for {reference:.4f}, drop {drop:+.4f} "
+        f"(tolerated {max_drop:g}; {told}, {paired['n']} pictures drawn anew: {evidence})",
+    }
+
+
+def _evidence(low: float, high: float, max_drop: float) -> str:
+    """What the interval of a drop shows of what is tolerated."""
+    return "shown within" if high <= max_drop else "shown beyond" if low > max_drop else "undecided"
 
 
 def _names(device: Device, artifact: Artifact) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The one training loop and what it stands on: optimizers, schedules, checkpoints, devices. No teacher, no recipe."""
 
 from limbeck.train.checkpoint import load_checkpoint, save_checkpoint
-from limbeck.train.evaluate import evaluate_network, evaluating, predict_logits
+from limbeck.train.evaluate import evaluate_network, evaluating, network_outputs, predict_logits
 from limbeck.train.loop import fit
 from limbeck.train.memory import find_batch_size, largest_batch
 from limbeck.train.objective import Supervised
@@ -23,6 +23,7 @@ __all__ = [
     "join_world",
     "largest_batch",
     "load_checkpoint",
+    "network_outputs",
     "predict_logits",
     "save_checkpoint",
 ]

@@ -15,7 +15,7 @@ from limbeck.protocols import Metric
 from limbeck.train.runtime import choose_device, module_device
 from limbeck.types import Batch
 
-__all__ = ["evaluate_network", "evaluating", "predict_logits"]
+__all__ = ["evaluate_network", "evaluating", "network_outputs", "predict_logits"]
 
 
 @contextmanager
@@ -30,8 +30,13 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _outputs(network: nn.Module, batches: Any, device: str | torch.device | None) -> Iterator[tuple[Any, torch.Tensor]]:
-    """Yield (output, target) per batch; the network is lent to `device` meanwhile."""
+def network_outputs(
+    network: nn.Module, batches: Any, *, device: str | torch.device | None = None
+) -> Iterator[tuple[Any, torch.Tensor]]:
+    """Yield (output, target) per batch, both where the network ran; see `predict_logits` for the arguments.
+
+    The network is lent to `device` until the last batch is taken.
+    """
     home = module_device(network)
     place = home if device is None else choose_device(device)
     source: Iterable[Batch] = batches.epoch(0) if hasattr(batches, "epoch") else batches
@@ -64,7 +69,7 @@ def predict_logits(
         InputError: the set is empty.
     """
     logits, targets = [], []
-    for out, target in _outputs(network, batches, device):
+    for out, target in network_outputs(network, batches, device=device):
         logits.append(out.float().cpu())
         targets.append(target.cpu())
     if not logits:
@@ -81,7 +86,7 @@ def evaluate_network(
         InputError: the set is empty.
     """
     empty = True
-    for out, target in _outputs(network, batches, device):
+    for out, target in network_outputs(network, batches, device=device):
         metric.update(out, target)
         empty = False
     if empty:
