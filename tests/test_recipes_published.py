@@ -1,18 +1,22 @@
 """The shipped recipes that reproduce published rows: whole headers, names that exist, the protocols as published.
 
-What does not live here: runs of recipes in miniature (`test_package`), the methods and networks themselves.
+What does not live here: runs of the other recipes in miniature (`test_package`), the methods and networks themselves.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
+from small_run import FAKE, run_to_report
 
 from limbeck.distill import Distillation, distillation
+from limbeck.models import MODELS, family_table
 from limbeck.pipeline.context import create_for
 from limbeck.pipeline.distill import check_graph, role_of_teacher
 from limbeck.pipeline.start import list_recipes, open_recipe, parse_changes, recipe_header, recipe_notes, recipe_text
@@ -88,6 +92,15 @@ def stepped(epochs: int, batch: int, rate: float, decay: float, milestones: tupl
     return {**STEP, **first, "milestones": milestones, **more}
 
 
+STAIRCASE = {"optimizer": "rmsprop_tf", "momentum": 0.9, "epsilon": 1e-3, "weight_decay": 1e-5, "ema": 0.9999}
+STAIRCASE |= {"decay_norm_and_bias": False, "schedule": "exponential", "warmup_epochs": 0, "label_smoothing": 0.0}
+
+
+def staircase(epochs: int, batch: int, rate: float, gamma: float, every: float, **more: object) -> dict:
+    first = {"epochs": epochs, "batch_size": batch, "learning_rate": rate, "gamma": gamma, "decay_epochs": every}
+    return {**STAIRCASE, "accumulate": 1, "clip_norm": None, **first, **more}
+
+
 PROTOCOLS = {
     ("cifar100", "CRD's"): stepped(240, 64, 0.05, 5e-4, (150, 180, 210)),
     ("cifar100", "cls_KD's"): stepped(200, 128, 0.1, 5e-4, (60, 120, 160), gamma=0.2),
@@ -105,6 +118,13 @@ PROTOCOLS = {
     ("imagenet", "cls_KD's"): stepped(100, 256, 0.1, 1e-4, (30, 60, 90)),
     ("imagenet", "the"): stepped(100, 256, 0.1, 1e-4, (30, 60, 90)),
     ("imagenet", "torchdistill's"): stepped(100, 256, 0.1, 1e-4, (30, 60, 90)),
+    ("imagenet", "MnasNet's"): staircase(350, 4096, 0.256, 0.97, 2.4, warmup_epochs=5, label_smoothing=0.1),
+    ("imagenet", "MobileNetV3's"): staircase(600, 4096, 0.1, 0.99, 3.0, warmup_epochs=5),
+    ("imagenet", "MobileNetV2's"): staircase(420, 768, 0.36, 0.98, 2.5, epsilon=1.0, weight_decay=4e-5)
+    | {"label_smoothing": 0.1},
+    ("imagenet", "timm's"): staircase(600, 1024, 0.064, 0.973, 2.4, warmup_epochs=3, label_smoothing=0.1),
+    ("imagenet", "torchvision's"): staircase(600, 1024, 0.064, 0.973, 2.0, optimizer="rmsprop", epsilon=0.0316)
+    | {"decay_norm_and_bias": True, "ema": 0.0},
 }
 TRANSFORMERS = {"optimizer": "adamw", "epochs": 300, "batch_size": 1024, "learning_rate": 1e-3, "weight_decay": 0.05}
 TRANSFORMERS |= {"decay_norm_and_bias": False, "schedule": "cosine", "warmup_epochs": 20, "final_rate": 0.01}
@@ -120,6 +140,8 @@ APART = {
     | {"decay_norm_and_bias": False, "schedule": "cosine", "warmup_epochs": 4, "milestones": ()},
     "imagenet/uskd_regnetx_016": {"batch_size": 1024, "learning_rate": 0.8, "weight_decay": 5e-5}
     | {"nesterov": True, "schedule": "cosine", "warmup_epochs": 5, "milestones": ()},
+    "imagenet/mobilenet_v2_torchvision": {"epochs": 300, "batch_size": 256, "optimizer": "sgd", "learning_rate": 0.045}
+    | {"epsilon": None, "gamma": 0.98, "decay_epochs": 1.0, "weight_decay": 4e-5},
     "imagenet/uskd_deit_tiny": TRANSFORMERS,
     "imagenet/uskd_swin_tiny": TRANSFORMERS,
     "imagenet/nkd_deit3_small_deit_tiny": TRANSFORMERS,
@@ -149,6 +171,62 @@ def test_the_training_is_the_protocol_that_the_header_names(name: str) -> None:
         assert (recipe.augment.crop, recipe.augment.scale, recipe.data.image_size) == ("resized", (0.08, 1.0), side)
     else:
         assert (recipe.augment.crop, recipe.augment.padding * side) == ("shift", 4)
+
+
+# ---- the families for the edge: network, augmentation, and a training in miniature
+
+TENSORFLOW = {"bn_eps": 1e-3, "bn_momentum": 0.01, "padding": "same", "drop_path": 0.0, "dropout": 0.2}
+EDGE: dict[
+    str, tuple[str, dict, str | None]
+] = {  # family, what its table must say, policy; each with what is published
+    "mnasnet_a1_paper": ("mnasnet_a1", TENSORFLOW, None),
+    "mnasnet_b1_paper": ("mnasnet_b1", TENSORFLOW, None),
+    "mnasnet_small_paper": ("mnasnet_small", TENSORFLOW | {"dropout": 0.0}, None),
+    "mobilenet_v2_paper": ("mobilenet_v2", TENSORFLOW | {"bn_momentum": 0.003}, None),
+    "mobilenet_v2_torchvision": ("mobilenet_v2", {"bn_eps": 1e-5, "bn_momentum": 0.1, "dropout": 0.2}, None),
+    "mobilenet_v3_large_paper": ("mobilenet_v3_large", TENSORFLOW, None),
+    "mobilenet_v3_large_timm": (
+        "mobilenet_v3_large",
+        {"bn_eps": 1e-5, "bn_momentum": 0.1, "padding": "symmetric", "drop_path": 0.1875, "dropout": 0.2},
+        "timm:rand-m9-mstd0.5",
+    ),
+    "mobilenet_v3_large_torchvision": ("mobilenet_v3_large", TENSORFLOW | {"padding": "symmetric"}, "imagenet"),
+    "mobilenet_v3_small_paper": ("mobilenet_v3_small", TENSORFLOW, None),
+    "mobilenet_v3_small_torchvision": ("mobilenet_v3_small", TENSORFLOW | {"padding": "symmetric"}, "imagenet"),
+}
+
+
+def test_every_family_for_the_edge_has_its_rows() -> None:
+    found = {name for name in ROWS if name.startswith(("imagenet/mnasnet", "imagenet/mobilenet"))}
+    assert found == {f"imagenet/{name}" for name in EDGE}
+
+
+@pytest.mark.parametrize("name", EDGE)
+def test_an_edge_row_trains_the_network_of_its_source(name: str) -> None:
+    family, says, policy = EDGE[name]
+    recipe = recipe_of(f"imagenet/{name}")
+    table = family_table(recipe.student.model, **recipe.student.options)
+    assert {key: getattr(table, key) for key in says} == says
+    assert table.params() == MODELS[family]().params()
+    assert (recipe.augment.auto_augment, recipe.augment.erase) == (policy, 0.2 if policy else 0.0)
+    assert (recipe.augment.rand_augment, recipe.augment.mixup, recipe.augment.cutmix) == (None, 0, 0)
+
+
+@pytest.mark.parametrize("name", EDGE)
+def test_an_edge_row_runs_in_miniature(name: str, tmp_path: Path) -> None:
+    """As written but for its size and its pictures; the stages behind the training are those of every run."""
+    torch.set_num_threads(1)
+    tiny = {"train.epochs": 1, "train.batch_size": 20, "train.threads": 1, "train.device": "cpu"}
+    digits = {"data": {"name": "digits", "image_size": 16, "limit": 50, "validation": 0.2}, "budget": {"target": FAKE}}
+    whole = recipe_of(f"imagenet/{name}")
+    narrow = {} if whole.student.model.endswith("_100") else {"student.width_multiplier": 0.35}
+    recipe, _ = open_recipe(f"imagenet/{name}", {**tiny, **digits, **narrow})
+    assert recipe.train.optimizer == whole.train.optimizer
+    assert recipe.augment == whole.augment
+    report = run_to_report(recipe, tmp_path / "run")
+    record = json.loads((tmp_path / "run/stages/train/student/report.json").read_text())
+    assert record["result"]["fit"]["history"][-1]["step"] == 2
+    assert {"student"} <= {model["name"] for model in report["models"]}
 
 
 # ---- names and graphs
