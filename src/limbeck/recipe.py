@@ -26,7 +26,8 @@ class Data(Section):
 
     name: str = Field(
         "folder",
-        description="digits, folder, table, cifar10, cifar100, tiny_imagenet, imagenet, hub, or package.module:name",
+        description="digits, folder, table, cifar10, cifar100, tiny_imagenet, imagenet, hub, masks, cityscapes, "
+        "voc_segmentation, or package.module:name",
     )
     path: str | None = Field(None, description="folder, table file (train) or hub name")
     validation_path: str | None = Field(None, description="table file of the validation split")
@@ -97,12 +98,15 @@ class Train(Section):
     weight_decay: float = Field(5e-4, ge=0)
     decay_norm_and_bias: bool = Field(False, description="whether weight decay reaches norm layers and biases")
     layer_decay: float = Field(1.0, gt=0, le=1, description="factor on the rate per layer group, from the head down")
-    schedule: Literal["cosine", "step", "exponential", "constant"] = "cosine"
+    schedule: Literal["cosine", "poly", "step", "exponential", "constant"] = Field(
+        "cosine",
+        description="of the rate after the warm-up; poly falls nearly in a line, as segmentation's trainings do",
+    )
     milestones: tuple[float, ...] = Field((), description="epochs after which schedule = step multiplies by gamma")
     gamma: float = Field(0.1, gt=0, le=1)
     decay_epochs: float = Field(2.4, gt=0, description="for schedule = exponential: every so many epochs, times gamma")
     warmup_epochs: float = Field(1.0, ge=0)
-    final_rate: float = Field(0.0, ge=0, description="share of the peak that the cosine ends at")
+    final_rate: float = Field(0.0, ge=0, description="share of the peak that the cosine or poly ends at")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the weight average that is evaluated and kept; 0 = off")
     clip_norm: float | None = Field(None, gt=0, description="per learner")
@@ -166,6 +170,42 @@ class Search(Section):
     seed: int = Field(0, ge=0, description="of the sampler and the proxy trainings")
     storage: str | None = Field(None, description="Optuna storage URL; None = a file in the run folder")
     proxy: Proxy = Proxy()
+
+
+class Tune(Section):
+    """`[adapt.tune]`: the short training of each proposal."""
+
+    epochs: int = Field(1, ge=1)
+    limit: int | None = Field(None, ge=1, description="training pictures used; None = all")
+    learning_rate: float | None = Field(None, gt=0, description="None = a tenth of the student's")
+
+
+class Adapt(Section):
+    """`[adapt]`: make the trained student narrower, width by width, until it is fast enough on the device (NetAdapt)."""
+
+    max_latency_ms: float | None = Field(None, gt=0, description="to reach; None = budget.max_latency_ms")
+    steps: int = Field(100, ge=1, description="at most; each makes one width narrower")
+    delta: float = Field(0.01, gt=0, lt=1, description="least gain of a step, as a share of the seed's latency")
+    rule: Literal["ratio", "accuracy"] = Field(
+        "ratio", description="what is kept: ratio = least accuracy lost per millisecond; accuracy = the highest"
+    )
+    divisor: int = Field(8, ge=1, description="widths are multiples of this")
+    min_width: int = Field(8, ge=1, description="no width below this")
+    workers: int = Field(1, ge=1, description="training processes, each with a proposal")
+    seed_weights: str | None = Field(
+        None, description="run folder or weights of the trained seed; None = the student is trained first"
+    )
+    seed: int = Field(0, ge=0, description="of the seed's training and of the short ones")
+    headroom: float = Field(
+        1.25, ge=1, description="with [search]: its ceiling on latency, in multiples of what is to be reached here"
+    )
+    final: Literal["finetune", "scratch"] = Field(
+        "finetune", description="whether the student then trains on from the adapted weights, or from fresh ones"
+    )
+    distill: bool = Field(
+        True, description="with final = finetune and neither [distill] nor [teacher]: fill in [distill], from the seed"
+    )
+    tune: Tune = Tune()
 
 
 class TermRecipe(Section):
@@ -323,11 +363,31 @@ class Recipe(Section):
     train: Train = Train()
     budget: Budget = Budget()
     search: Search | None = None
+    adapt: Adapt | None = None
     distill: Distill | None = None
     calibrate: Calibrate = Calibrate()
     export: Export = Export()
     measure: Measure = Measure()
     baselines: Baselines = Baselines()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_seed_teaches(cls, tree: Any) -> Any:
+        adapt = tree.get("adapt") if isinstance(tree, dict) else None
+        if not isinstance(adapt, dict) or "distill" in tree or tree.get("teacher") is not None:
+            return tree
+        is_taught = adapt.get("distill", True) is True and adapt.get("final", "finetune") == "finetune"
+        return {**tree, "distill": {}} if is_taught else tree
+
+    @model_validator(mode="after")
+    def _an_adaptation_has_an_aim(self) -> Recipe:
+        if self.adapt is None:
+            return self
+        if self.adapt.max_latency_ms is None and self.budget.max_latency_ms is None:
+            raise ValueError("adapt: needs a latency to reach; give budget.max_latency_ms or adapt.max_latency_ms")
+        if self.adapt.seed_weights is not None and self.search is not None:
+            raise ValueError("adapt.seed_weights: with [search] the seed is what the search found; leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _teachers_differ_and_assistants_are_used(self) -> Recipe:

@@ -31,6 +31,13 @@ def test_cosine_is_torchs_by_step():
     assert factors(schedule="cosine", final_rate=0.1) == pytest.approx(expected, abs=1e-9)
 
 
+def test_poly_is_torchs_by_step():
+    make = torch.optim.lr_scheduler.PolynomialLR
+    expected = torch_factors(lambda o: make(o, total_iters=70, power=0.9), 70)
+    assert factors(schedule="poly") == pytest.approx(expected, abs=1e-9)
+    assert factors(schedule="poly", final_rate=0.2)[35] == pytest.approx(0.2 + 0.8 * 0.5**0.9)
+
+
 def test_step_is_torchs_by_epoch():
     expected = torch_factors(lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [21, 42], gamma=0.2), 70)
     assert factors(schedule="step", milestones=(3, 6), gamma=0.2) == pytest.approx(expected)

@@ -12,7 +12,7 @@ __all__ = ["TrainSettings"]
 
 CHOICES = {
     "optimizer": ("sgd", "adamw", "rmsprop", "rmsprop_tf"),
-    "schedule": ("cosine", "step", "exponential", "constant"),
+    "schedule": ("cosine", "poly", "step", "exponential", "constant"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
 }
 POSITIVE = ("epochs", "learning_rate", "gamma", "layer_decay", "decay_epochs", "accumulate", "checkpoint_seconds")
@@ -44,7 +44,7 @@ class TrainSettings:
         gamma: factor of `step` and `exponential`.
         decay_epochs: `exponential` multiplies by `gamma` every so many epochs.
         warmup_epochs: linear rise of the rate, at most half of the training.
-        final_rate: share of the peak that the cosine ends at.
+        final_rate: share of the peak that the cosine or poly ends at.
         label_smoothing: of the criterion; the loop does not read it.
         ema: decay of the weight average that is evaluated and kept; 0 = off.
         clip_norm: largest norm of each learner's gradient; None = off.
@@ -71,7 +71,7 @@ class TrainSettings:
     weight_decay: float = 5e-4
     decay_norm_and_bias: bool = False
     layer_decay: float = 1.0
-    schedule: Literal["cosine", "step", "exponential", "constant"] = "cosine"
+    schedule: Literal["cosine", "poly", "step", "exponential", "constant"] = "cosine"
     milestones: tuple[float, ...] = ()
     gamma: float = 0.1
     decay_epochs: float = 2.4
