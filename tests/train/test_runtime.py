@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
+import platform
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -91,3 +95,11 @@ def test_alone_there_is_nothing_to_agree_on(monkeypatch):
     assert world.share("x") == "x"
     assert world.any(True, CPU)
     assert not world.any(False, CPU)
+
+
+def test_freed_memory_is_kept_where_the_user_did_not_set_it_otherwise():
+    script = "from limbeck.train.runtime import keep_freed_memory; print(keep_freed_memory())"
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    for set_by_user, expected in (({}, platform.libc_ver()[0] == "glibc"), ({"MALLOC_TRIM_THRESHOLD_": "1"}, False)):
+        done = subprocess.run([sys.executable, "-c", script], env=plain | set_by_user, capture_output=True, text=True)
+        assert done.stdout.strip() == str(expected), done.stderr

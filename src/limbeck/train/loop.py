@@ -23,7 +23,15 @@ from limbeck.train.evaluate import evaluating
 from limbeck.train.finished import read_finished, write_finished
 from limbeck.train.log import TrainingLog, finite
 from limbeck.train.memory import out_of_memory_told
-from limbeck.train.runtime import World, fixed_shapes, join_world, keep_random_state, seed_step, use_threads
+from limbeck.train.runtime import (
+    World,
+    fixed_shapes,
+    join_world,
+    keep_freed_memory,
+    keep_random_state,
+    seed_step,
+    use_threads,
+)
 from limbeck.train.settings import TrainSettings
 from limbeck.train.standing import FitReport, Standing
 from limbeck.train.stop import StopRequest
@@ -108,6 +116,8 @@ def fit(
         report, weights = finished
         load_weights(objective, weights)
         return report
+    if device.type == "cpu":
+        keep_freed_memory()
     with keep_random_state(device), fixed_shapes(device), StopRequest() as stop:
         report = _Run(
             objective=objective,
