@@ -5,9 +5,9 @@
     python benchmarks/dense.py FOLDER --task segmentation --table     # only print what the folder holds
     python benchmarks/dense.py FOLDER --task segmentation --latency   # time the exported graphs, untrained
 
-Networks start from random weights. Protocol: AdamW, rate 0.001, cosine after two epochs of warm-up, batch 8, mirroring;
-segmentation: pictures enlarged or reduced by 0.75 to 1.5, cut or padded; detection: random crops that keep boxes. Each
-network is judged on the test pictures by its last epoch and by its best epoch on *validation* (a tenth of the training
+Networks start from random weights. Protocol: AdamW, cosine after two epochs of warm-up, batch 8, mirroring, pictures
+enlarged or reduced by 0.75 to 1.5 and cut or padded; segmentation weighs classes by median frequency. Each network is
+judged on the test pictures by its last epoch and by its best epoch on *validation* (a tenth of the training
 pictures where no such file is given). A run that was killed goes on where it was; a finished one is not repeated.
 
 Latency is of the whole exported graph, in turn: pictures as bytes in; probabilities of every pixel, or boxes without
@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from limbeck.data import Augment, DataSplits, Loader, open_data
+from limbeck.data import Augment, DataSplits, Loader, balanced_weights, open_data
 from limbeck.export import export_probe
 from limbeck.files import atomic_path, write_json
 from limbeck.measure import compare, open_device, summarize
@@ -53,7 +53,9 @@ def main() -> None:
     parser.add_argument("--test")
     parser.add_argument("--size", help="HEIGHTxWIDTH of the pictures; default: their own when training")
     parser.add_argument("--ignore", type=int, help="mask value of pixels that are not judged")
+    parser.add_argument("--classes", help="names of the classes, where the file names none, with commas between")
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true")
@@ -75,6 +77,7 @@ def main() -> None:
 def train_all(asked: argparse.Namespace, names: list[str], size: tuple[int, int] | None) -> None:
     """Train what is not trained yet, seed by seed."""
     options = {"ignore": [asked.ignore]} if asked.ignore is not None else {}
+    options |= {"class_names": asked.classes.split(",")} if asked.classes else {}
     splits = open_data(
         READERS[asked.task],
         path=asked.data,
@@ -96,14 +99,15 @@ def train(asked: argparse.Namespace, splits: DataSplits, name: str, seed: int) -
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     network = create_model(name, num_classes=len(splits.class_names), input_size=splits.image_size)
-    task = open_task(asked.task, num_classes=network.num_classes, image_size=splits.image_size)
-    crop = {"segmentation": "scaled", "detection": "ssd"}[asked.task]
-    augment = Augment(crop=crop, zoom=(0.75, 1.5), flip=True)
+    weights = balanced_weights(splits.train) if asked.task == "segmentation" else None
+    known = {"num_classes": network.num_classes, "image_size": splits.image_size, "class_weights": weights}
+    task = open_task(asked.task, **known)
+    augment = Augment(crop="scaled", zoom=(0.75, 1.5), flip=True)
     settings = TrainSettings(
         epochs=asked.epochs,
         batch_size=BATCH,
         optimizer="adamw",
-        learning_rate=1e-3,
+        learning_rate=asked.rate,
         weight_decay=1e-2,
         warmup_epochs=2,
         threads=asked.threads,
