@@ -164,7 +164,7 @@ def evaluate(
     target: TargetOption = "onnxruntime",
     as_json: JsonOption = False,
 ) -> None:
-    """Accuracy and calibration of an exported model."""
+    """Figures of an exported model on other data."""
     from limbeck.pipeline.use import evaluate_model
 
     _quiet(as_json)
@@ -180,17 +180,19 @@ def evaluate(
 def predict(
     model: Annotated[str, typer.Argument(metavar="RUN|MODEL.onnx")],
     files: Annotated[list[Path], typer.Argument(metavar="FILES", help="pictures, or folders of them")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV to write; default stdout")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="CSV to write (of a segmenter a folder of class maps); default stdout"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Classify pictures: label, confidence, all probabilities."""
-    from limbeck.files import write_text
-    from limbeck.pipeline.predict import predict_files, predictions_csv
+    """What is in pictures: label, confidence and probabilities; a class map; or boxes."""
+    from limbeck.pipeline.predict import predict_files, predictions_csv, save_predictions
 
     _quiet(as_json)
     rows = predict_files(model, files, output=output)
     if output is not None:
-        write_text(output, predictions_csv(rows))
+        save_predictions(rows, output)
     if as_json:
         print(json.dumps(rows, indent=2))
     elif output is None:

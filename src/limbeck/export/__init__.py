@@ -5,9 +5,21 @@ Not here: timing anything (`measure`), using a file (`deployed`).
 
 from collections.abc import Callable
 
+from limbeck.export.classes import append_argmax
+from limbeck.export.detections import append_nms
 from limbeck.export.onnx import export_onnx, export_probe
-from limbeck.export.paired import exact_mcnemar, paired_interval
-from limbeck.export.parity import check_int8, check_metric, check_tensors, run_pictures
+from limbeck.export.paired import exact_mcnemar, paired_bootstrap, paired_interval
+from limbeck.export.parity import (
+    Agreement,
+    check_drop,
+    check_int8,
+    check_metric,
+    check_tensors,
+    decision_gate,
+    figure_gate,
+    run_pictures,
+    tensor_gate,
+)
 from limbeck.export.quantize import float_nodes, quantize_onnx
 from limbeck.types import Artifact
 
@@ -16,14 +28,22 @@ EXPORTERS: dict[str, Callable[..., Artifact]] = {"onnx": export_onnx}
 
 __all__ = [
     "EXPORTERS",
+    "Agreement",
+    "append_argmax",
+    "append_nms",
+    "check_drop",
     "check_int8",
     "check_metric",
     "check_tensors",
+    "decision_gate",
     "exact_mcnemar",
     "export_onnx",
     "export_probe",
+    "figure_gate",
     "float_nodes",
+    "paired_bootstrap",
     "paired_interval",
     "quantize_onnx",
     "run_pictures",
+    "tensor_gate",
 ]

@@ -22,10 +22,10 @@ from limbeck.pipeline.problems import Kept, Problem, open_problem
 from limbeck.recipe import Data, Model, Recipe, Train
 from limbeck.tasks import open_task
 from limbeck.train import TrainSettings, World
+from limbeck.types import Batch
 
 __all__ = ["Context", "Predictions"]
 
-EVALUATION_BATCH = 256
 LOGITS = "logits"
 
 
@@ -89,6 +89,7 @@ class Context:
     def make_task(self, *, label_smoothing: float = 0.0) -> Any:
         """The task with the criterion that a training asks for."""
         known: dict[str, Any] = {"num_classes": len(self.splits.class_names), "label_smoothing": label_smoothing}
+        known["image_size"] = self.splits.image_size
         if self.recipe.data.class_weights == "balanced":
             known["class_weights"] = balanced_weights(self.splits.train)
         return open_task(self.recipe.task, **known)
@@ -155,11 +156,28 @@ class Context:
             needs=needs,
         )
 
+    def probe_batch(self) -> Batch:
+        """Two training pictures, unchanged."""
+        batches = Loader(self.splits.train, batch_size=2, augment=None, seed=0, shuffle=False)
+        return next(iter(batches.epoch(0)))
+
+    def evaluation_loader(self, pictures: PictureSet) -> Loader:
+        """Every picture once, in order, unchanged."""
+        return Loader(
+            pictures,
+            batch_size=self.problem.evaluation_batch,
+            augment=None,
+            seed=0,
+            shuffle=False,
+            drop_last=False,
+            workers=self.recipe.data.workers,
+        )
+
     def evaluator(self, device: str = "auto") -> Callable[[nn.Module], dict[str, float]] | None:
         """Figures on validation, by which trainings are selected; None where there is no validation split."""
         if self.splits.validation is None:
             return None
-        batches = evaluation_loader(self.splits.validation, workers=self.recipe.data.workers)
+        batches = self.evaluation_loader(self.splits.validation)
 
         def evaluate(network: nn.Module) -> dict[str, float]:
             return self.problem.evaluate(network, batches, device=device)
@@ -170,8 +188,7 @@ class Context:
         """What is kept of its outputs on validation and test."""
 
         def keep(pictures: PictureSet) -> Kept:
-            batches = evaluation_loader(pictures, workers=self.recipe.data.workers)
-            return self.problem.keep(network, batches, device=device)
+            return self.problem.keep(network, self.evaluation_loader(pictures), device=device)
 
         validation = self.splits.validation
         return Predictions(None if validation is None else keep(validation), keep(self.splits.test))
@@ -214,10 +231,3 @@ def create_for(model: Model, *, num_classes: int, picture_size: tuple[int, int],
         )
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-
-
-def evaluation_loader(pictures: PictureSet, *, workers: int = 0) -> Loader:
-    """Every picture once, in order, unchanged."""
-    return Loader(
-        pictures, batch_size=EVALUATION_BATCH, augment=None, seed=0, shuffle=False, drop_last=False, workers=workers
-    )

@@ -153,6 +153,8 @@ def build_graph(
     Raises:
         InputError: an address that no source offers, shapes that a loss refuses, or a rate for no learner.
     """
+    if example is None and context.splits.kind != "class":
+        example = context.probe_batch()  # what is annotated place by place cannot be made up from noise
     task = context.make_task(label_smoothing=lesson.train.label_smoothing)
     samples = len(context.splits.train) + (0 if context.splits.unlabelled is None else len(context.splits.unlabelled))
     shared: dict[str, Any] = {

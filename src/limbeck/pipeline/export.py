@@ -78,8 +78,12 @@ def _export_proven(
         preprocess=section.preprocess,
         class_names=context.splits.class_names,
         fit=context.splits.fit,
-        metadata={"task": context.recipe.task, "run": context.recipe.name, "model": name},
-        **problem.exporter_options(section),
+        metadata={
+            "task": context.recipe.task,
+            "run": context.recipe.name,
+            "model": name,
+            **problem.facts(section),
+        },
     )
     artifact = problem.finish(graph, path, section)
     gates, said = problem.prove(graph, artifact, case)

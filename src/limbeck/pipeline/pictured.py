@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
-__all__ = ["data_uri"]
+__all__ = ["data_uri", "draw_boxes", "side_by_side"]
 
 
 def data_uri(picture: np.ndarray, *, side: int = 96) -> str:
@@ -17,6 +19,46 @@ def data_uri(picture: np.ndarray, *, side: int = 96) -> str:
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     image = image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
+    return _encoded(image, "PNG")
+
+
+def draw_boxes(picture: np.ndarray, boxes: np.ndarray, colours: np.ndarray, *, side: int = 260) -> np.ndarray:
+    """[H, W, 3] uint8: a picture of about `side` pixels at its larger side with the outlines of boxes on it.
+
+    Args:
+        picture: [h, w, 3] uint8.
+        boxes: [M, 4] x1, y1, x2, y2 as shares of the picture.
+        colours: [M, 3] uint8.
+        side: in pixels.
+    """
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    scale = side / max(image.size)
+    image = image.resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BILINEAR
+    )
+    draw = ImageDraw.Draw(image)
+    corners = boxes * np.array([image.width - 1, image.height - 1] * 2)
+    for corner, colour in zip(corners.tolist(), colours.tolist(), strict=True):
+        draw.rectangle(corner, outline=tuple(colour), width=2)
+    return np.asarray(image)
+
+
+def side_by_side(parts: Sequence[np.ndarray], *, side: int = 260, gap: int = 4) -> str:
+    """Pictures of one size, each [H, W, 3] uint8, in a row: a JPEG data URI, each about `side` pixels at its larger side."""
+    height, width = parts[0].shape[:2]
+    scale = side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    row = Image.new("RGB", (len(parts) * size[0] + (len(parts) - 1) * gap, size[1]), "white")
+    for place, part in enumerate(parts):
+        image = Image.fromarray(np.ascontiguousarray(part))
+        row.paste(
+            image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS),
+            (place * (size[0] + gap), 0),
+        )
+    return _encoded(row, "JPEG", quality=88)
+
+
+def _encoded(image: Image.Image, form: str, **options: Any) -> str:
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    image.save(buffer, format=form, optimize=True, **options)
+    return f"data:image/{form.lower()};base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 
 from limbeck.pipeline.budget import PROBE_RUNS, PROBE_WARMUP, time_networks
-from limbeck.pipeline.context import Context, evaluation_loader
+from limbeck.pipeline.context import Context
 from limbeck.pipeline.distill import Lesson, build_graph, lessons_of, needs_trained_teacher, role_of_teacher
 from limbeck.pipeline.folder import RunFolder
 from limbeck.pipeline.resolve import resolve
 from limbeck.pipeline.teacher_cache import check_cache
 from limbeck.recipe import Recipe, Train
-from limbeck.train import Supervised, World, choose_device, predict_logits
+from limbeck.train import Supervised, World, choose_device, network_outputs
 from limbeck.train.runtime import use_threads
 from limbeck.train.standing import Standing
 from limbeck.train.training import Training
@@ -209,19 +209,24 @@ def _time_evaluation(context: Context, network: Any, device: torch.device) -> fl
     pictures = context.splits.validation
     if pictures is None:
         return 0.0
-    batch = next(iter(evaluation_loader(pictures).epoch(0)))
+    batch = next(iter(context.evaluation_loader(pictures).epoch(0)))
     started = time.perf_counter()
-    predict_logits(network, [batch], device=str(device))
+    _evaluate(network, batch, device)
     return math.ceil(len(pictures) / len(batch)) * (time.perf_counter() - started)
 
 
 def _time_teaching(context: Context, teachers: Sequence[Any], device: torch.device) -> float:
     """Seconds in which teachers see all pictures once, from one batch."""
-    batch = next(iter(evaluation_loader(context.splits.train).epoch(0)))
+    batch = next(iter(context.evaluation_loader(context.splits.train).epoch(0)))
     started = time.perf_counter()
     for teacher in teachers:
-        predict_logits(teacher, [batch], device=str(device))
+        _evaluate(teacher, batch, device)
     return math.ceil(len(context.splits.train) / len(batch)) * (time.perf_counter() - started)
+
+
+def _evaluate(network: Any, batch: Batch, device: torch.device) -> None:
+    for _ in network_outputs(network, [batch], device=device):
+        pass
 
 
 def _endless(loader: Any) -> Iterator[Batch]:

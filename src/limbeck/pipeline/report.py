@@ -20,12 +20,13 @@ from limbeck.report import attach_seeds, judge, render, render_many, write_repor
 __all__ = ["report_runs", "seeds_text", "summary_text", "write_run_report", "write_seeds_report"]
 
 ROLES = {
+    "seed": "the network that was made narrower",
     "plain": "the same student without distillation",
     "off_the_shelf": "a ready pretrained network, fine-tuned",
     "student": "the result",
     "student_int8": "the result in int8",
 }
-ORDER = ("teacher", "assistant", "plain", "off_the_shelf", "student", "student_int8")
+ORDER = ("teacher", "assistant", "seed", "plain", "off_the_shelf", "student", "student_int8")
 PACKAGES = ("limbeck", "torch", "torchvision", "timm", "onnx", "onnxruntime", "optuna", "numpy")
 
 
@@ -121,8 +122,8 @@ def _model(
         "validation": judged["validation"],
         "primary": {"name": task.primary, "value": metrics[task.primary], "higher_is_better": task.higher_is_better},
         "top1": metrics.get("top1"),
-        "ece": metrics["ece"],
-        "nll": metrics["nll"],
+        "ece": metrics.get("ece"),
+        "nll": metrics.get("nll"),
         "params": trained["params"],
         "macs": trained["macs"],
         "input_size": trained.get("input_size"),
@@ -136,7 +137,9 @@ def _model(
             "after": judged["after"],
             "temperature": judged["temperature"] if judged["after"] else None,
             "reason": judged["reason"] or None,
+            "counted": judged.get("counted", "pictures"),
         },
+        "per_class": judged.get("per_class"),
         "origin": trained.get("origin"),
         "fit": _fit(trained.get("fit")),
     }
@@ -293,7 +296,8 @@ def summary_text(report: dict[str, Any]) -> str:
         if model.get("withheld"):
             lines.append(f"{model['name']:<16}withheld: {model['withheld']}")
             continue
-        head = f"{model['name']:<16}{model['primary']['value']:>9.4f}{model['ece']:>8.4f}"
+        ece = "" if model["ece"] is None else f"{model['ece']:.4f}"
+        head = f"{model['name']:<16}{model['primary']['value']:>9.4f}{ece:>8}"
         latency = model["latency_ms"]
         timed = (
             f"{latency['median']:>11.3f}{latency['p90']:>9.3f}{model['size_bytes'] / 1e3:>9.0f}"

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from limbeck.console import warn
-from limbeck.data import Augment, Loader
+from limbeck.data import Augment
 from limbeck.errors import InputError
 from limbeck.export import EXPORTERS
 from limbeck.measure import open_device
@@ -20,9 +20,15 @@ from limbeck.pipeline.train import load_ready
 from limbeck.recipe import TrainedModel
 from limbeck.search import SAMPLERS
 from limbeck.tasks import TASKS
-from limbeck.types import Batch
 
 __all__ = ["resolve"]
+
+KINDS = {
+    "class": "one class per picture",
+    "mask": "a class of every pixel",
+    "boxes": "boxes with a class each",
+    "points": "places of named points",
+}
 
 CHECKPOINT_COPIES = 6  # weights, optimizer state, averages, and the copy being written
 
@@ -46,15 +52,19 @@ def resolve(context: Context) -> None:
     _check_weights(context)
     _check_search(context)
     check_graph(recipe)
+    _check_kind(context)
+    context.problem.check(recipe)
     for line in context.splits.report.get("warnings", []):
         if context.is_writer:
             warn(line)
     student = context.create(recipe.student, where="student")
     networks = {name: _teaching(context, name, model) for name, model in (recipe.teachers | recipe.assistants).items()}
     networks["student"] = student
+    for name, network in networks.items():
+        context.problem.check_network(network, where=name)
     if recipe.search is not None:
         space_of(context)
-    example = probe_batch(context) if recipe.distill is not None else None
+    example = context.probe_batch() if recipe.distill is not None else None
     cached = 0
     for lesson in lessons_of(recipe):
         others = [networks[one] for one in lesson.others]
@@ -63,6 +73,16 @@ def resolve(context: Context) -> None:
         if lesson.assistant is None or lesson.assistant.weights is None:
             cached += check_cache(context, graph, lesson.train, seed=lesson.seed)
     _check_disk(context, sum(network.params() for network in networks.values()), max(0, cached - kept_bytes(context)))
+
+
+def _check_kind(context: Context) -> None:
+    """The data must know of each picture what the task learns."""
+    wanted, kind = getattr(context.task, "target_kind", "class"), context.splits.kind
+    if wanted != kind:
+        raise InputError(
+            f'task = "{context.recipe.task}": learns from {KINDS[wanted]}, and data.name = "{context.recipe.data.name}" '
+            f"reads {KINDS[kind]}; choose another of them"
+        )
 
 
 def _check_batches(context: Context, lesson: Lesson, needs: frozenset[str]) -> None:
@@ -77,12 +97,6 @@ def _teaching(context: Context, name: str, model: TrainedModel) -> Network:
     if model.weights is not None:
         return load_ready(model, context, where=f"{name}.weights")
     return context.create(model, where=name)
-
-
-def probe_batch(context: Context) -> Batch:
-    """Two training pictures, unchanged."""
-    batches = Loader(context.splits.train, batch_size=2, augment=None, seed=0, shuffle=False)
-    return next(iter(batches.epoch(0)))
 
 
 def _check_weights(context: Context) -> None:

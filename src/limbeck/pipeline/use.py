@@ -12,6 +12,7 @@ import numpy as np
 from limbeck.console import bar
 from limbeck.deployed import DeployedModel, load, read_artifact
 from limbeck.errors import InputError
+from limbeck.files import read_json
 from limbeck.pictures import Fit
 
 BINS = 15  # of the calibration error
@@ -20,30 +21,26 @@ __all__ = ["evaluate_model", "match_classes", "measure_anything", "measurement_t
 
 
 def evaluate_model(model: str, data: str, *, target: str = "onnxruntime") -> dict[str, Any]:
-    """Accuracy and calibration of an exported model on every labelled picture of a data set.
+    """Figures of an exported model on every labelled picture of a data set, by its task.
 
     Args:
         model: a run folder or an ONNX file.
-        data: a folder with one sub-folder per class, a table with image and label columns, or a data set's name.
+        data: of a classifier a folder with one sub-folder per class, a table with image and label columns, or a data set's
+            name; else what the run's own reader takes, or a layout that can be told by its files.
         target: the device to run it on.
 
     Raises:
         InputError: the model or the data cannot be used, or the data has classes that the model does not know.
     """
-    from limbeck.data import read_labelled
     from limbeck.measure import open_device
     from limbeck.pipeline.problems import PROBLEMS, open_problem
     from limbeck.tasks import open_task
 
     deployed = load(model)
-    kind = deployed.metadata.get("task", "classification")
-    kind = kind if kind in PROBLEMS else "classification"  # a task from outside is judged as one
-    problem = open_problem(
-        kind, open_task(kind, num_classes=len(deployed.class_names)), class_names=deployed.class_names
-    )
-    pictures = read_labelled(data, image_size=deployed.input_size, fit=cast(Fit, deployed.fit))
-    labels = match_classes(pictures.class_names, deployed, where=data)[pictures.labels]
-    pictures = replace(pictures, labels=labels)
+    kind = deployed.task if deployed.task in PROBLEMS else "classification"
+    task = open_task(kind, num_classes=len(deployed.class_names), image_size=deployed.input_size)
+    problem = open_problem(kind, task, deployed.class_names)
+    pictures = _judged_pictures(model, deployed, data, task.target_kind)
     device = open_device(target)
     artifact = read_artifact(deployed.path)
 
@@ -54,6 +51,30 @@ def evaluate_model(model: str, data: str, *, target: str = "onnxruntime") -> dic
         said = problem.read(run, pictures, tell=progress.advance)
     figures = problem.file_figures(said, pictures, bins=BINS)
     return {"model": str(deployed.path), "data": data, "pictures": len(pictures), **figures}
+
+
+def _judged_pictures(model: str, deployed: DeployedModel, data: str, kind: Any) -> Any:
+    """The pictures to judge a model on, with its own classes."""
+    from limbeck.data import read_labelled
+    from limbeck.data.annotated import find_annotated, read_annotated
+
+    form: dict[str, Any] = {"image_size": deployed.input_size, "fit": cast(Fit, deployed.fit)}
+    if kind == "class":
+        pictures = read_labelled(data, **form)
+        return replace(pictures, labels=match_classes(pictures.class_names, deployed, where=data)[pictures.labels])
+    recipe = Path(model) / "recipe.json"
+    name, fields, options = find_annotated(data, kind), {}, {}
+    if recipe.is_file():  # read as the run read its own
+        section = read_json(recipe)["data"]
+        name, options = section["name"], section["options"]
+        fields = {field: section[field] for field in ("image_column", "label_column", "group_by") if field in section}
+    pictures = read_annotated(data, kind=kind, name=name, fields=fields, options=options, **form)
+    if pictures.class_names != deployed.class_names:
+        ours, theirs = ", ".join(deployed.class_names), ", ".join(pictures.class_names)
+        raise InputError(
+            f"{data}: its classes are {theirs}; the model's are {ours}, and both must be the same, in order"
+        )
+    return pictures
 
 
 def match_classes(names: tuple[str, ...], deployed: DeployedModel, *, where: str) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from limbeck.report.compare import standard_error
-from limbeck.report.numerals import DASH, amount, figure, is_share, megabytes, milliseconds, percent
+from limbeck.report.numerals import DASH, amount, figure, is_share, megabytes, milliseconds, percent, spoken
 from limbeck.report.schema import Diagram, Model, Study, Trial
 from limbeck.report.svg import Canvas, Scale, path
 
@@ -60,7 +60,7 @@ def marks_of(models: Sequence[Model], label: Any, *, n_test: int | None = None, 
         error = standard_error(value, n_test) if counted and n_test else None
         lines = [
             label(model),
-            f"{name} {figure(name, value)}" + (f" ± {100 * error:.2f} (standard error)" if error else ""),
+            f"{spoken(name)} {figure(name, value)}" + (f" ± {100 * error:.2f} (standard error)" if error else ""),
         ]
         lines += [f"latency {milliseconds(latency)}", f"{amount(model.macs)} MACs, {amount(model.params)} parameters"]
         lines.append(megabytes(model.size_bytes)) if model.size_bytes is not None else None
@@ -165,8 +165,8 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def reliability_chart(diagram: Diagram, *, title: str) -> Markup | None:
-    """Draw accuracy by confidence, the gap to perfect calibration, and how many pictures each bin holds."""
+def reliability_chart(diagram: Diagram, *, title: str, counted: str = "pictures") -> Markup | None:
+    """Draw accuracy by confidence, the gap to perfect calibration, and how many pictures (or pixels) each bin holds."""
     filled = [part for part in diagram.bins if part.count and part.confidence is not None and part.accuracy is not None]
     if not filled:
         return None
@@ -184,7 +184,7 @@ def reliability_chart(diagram: Diagram, *, title: str) -> Markup | None:
         confidence, accuracy = part.confidence or 0.0, part.accuracy or 0.0
         tip = (
             f"confidence {100 * part.low:.0f} to {100 * part.high:.0f} %\nmean confidence {percent(confidence)}\n"
-            f"accuracy {percent(accuracy)}\n{part.count} pictures"
+            f"accuracy {percent(accuracy)}\n{part.count} {counted}"
         )
         canvas.add("rect", x=left, width=width, y=y(accuracy), height=y.start - y(accuracy), class_="bar")
         top, bottom = y(max(confidence, accuracy)), y(min(confidence, accuracy))
@@ -197,7 +197,7 @@ def reliability_chart(diagram: Diagram, *, title: str) -> Markup | None:
     canvas.add("line", x1=x(0), y1=y(0), x2=x(1), y2=y(1), class_="diagonal")
     canvas.add("line", x1=x.start, x2=x.stop, y1=y.start, y2=y.start, class_="axis")
     canvas.add("line", x1=x.start, x2=x.stop, y1=strip.start, y2=strip.start, class_="axis")
-    canvas.add("text", text="pictures", x=4, y=strip.stop - 4, class_="tick")
+    canvas.add("text", text=counted, x=4, y=strip.stop - 4, class_="tick")
     canvas.add("text", text=str(most), x=x.start - 6, y=strip.stop + 8, class_="tick end")
     told = f"ECE {percent(diagram.ece)}" + (f" · MCE {percent(diagram.mce)}" if diagram.mce is not None else "")
     canvas.add("text", text=told, x=x.start + 8, y=y.stop + 14, class_="label")
@@ -244,7 +244,7 @@ def _plane(xs: list[float], ys: list[float], metric: str, latency: str, label: s
         x,
         y,
         x_title=f"{latency}, ms" + (" (log scale)" if log else ""),
-        y_title=f"{metric}, %" if share else metric,
+        y_title=f"{spoken(metric)}, %" if share else spoken(metric),
         y_unit=0.01 if share else 1,
     )
     return canvas, x, y

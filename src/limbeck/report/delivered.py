@@ -61,7 +61,9 @@ def judge_calibration(report: Report) -> Iterator[Finding]:
         why = f" ({reliability.reason})" if reliability.reason else ""
         yield "neutral", "calibration", f"Confidence was not calibrated{why}; the ECE is {percent(before)}."
         return
-    after, floor = reliability.after.ece, ece_floor(reliability.after)
+    # pixels of a picture are much alike: counting them as independent would put the floor too low
+    floor = ece_floor(reliability.after) if reliability.counted == "pictures" else None
+    after = reliability.after.ece
     told = f"from {percent(before)} to {percent(after)}"
     if reliability.temperature is not None:
         told += f" (temperature {reliability.temperature:.3g})"

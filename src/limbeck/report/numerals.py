@@ -17,6 +17,7 @@ __all__ = [
     "milliseconds",
     "moment",
     "percent",
+    "spoken",
 ]
 
 DASH = "–"
@@ -34,14 +35,38 @@ _SHARES = frozenset(
         "ece_equal_mass",
         "miou",
         "map",
+        "ap",
         "ap50",
+        "iou",
+        "map50",
+        "map75",
+        "map_small",
+        "map_medium",
+        "map_large",
+        "mar_100",
     }
 )
+
+
+_SPOKEN = {"miou": "mIoU", "map": "mAP", "map50": "mAP50", "map75": "mAP75", "mar": "mAR"}
 
 
 def is_share(metric: str) -> bool:
     """Tell whether a metric of this name lies in [0, 1] and is read as a percentage."""
     return metric.lower() in _SHARES or metric.lower().endswith(("_accuracy", "_ece"))
+
+
+def spoken(metric: str) -> str:
+    """A metric's name as people write it.
+
+    Example:
+        >>> spoken("miou"), spoken("map_small"), spoken("pixel_accuracy"), spoken("ece_classwise")
+        ('mIoU', 'mAP small', 'pixel accuracy', 'ECE classwise')
+    """
+    first, *others = metric.replace("_", " ").split(" ")
+    if first in ("ece", "nll", "mce"):
+        first = first.upper()
+    return " ".join([_SPOKEN.get(first, first), *others])
 
 
 def three(value: float) -> str:

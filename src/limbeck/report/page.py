@@ -26,6 +26,7 @@ __all__ = ["render", "render_many"]
 
 _PICTURE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+")
 _MOST_LEFT_OUT = 200
+COUNTED = ("top1", "top5", "accuracy")  # shares of the test pictures, whose standard error is known
 _KEPT_TOGETHER = re.compile(r"(?<=\d) (?=%|ms\b|[kMG]?B\b|points?\b)|(?<=\b[pn]) (?=[=<])|(?<=\b[pn] [=<]) (?=\d)")
 
 
@@ -35,7 +36,8 @@ def render(report: dict[str, Any], *, pictures: dict[str, Any] | None = None) ->
     Args:
         report: as in `report.json`; verdicts are added by `judge` where it holds none.
         pictures: example pictures for the page alone, so that `report.json` stays small:
-            `{"confusions": [{"true", "predicted", "examples": [data URI of a PNG, JPEG, WebP or GIF, ...]}]}`.
+            `{"confusions": [{"true", "predicted", "examples": [data URI of a PNG, JPEG, WebP or GIF, ...]}]}`;
+            or `{"examples": [{"picture", "text", "image": data URI}], "legend": [{"name", "image"}]}`.
 
     Returns:
         HTML that needs no other file and no network.
@@ -46,10 +48,10 @@ def render(report: dict[str, Any], *, pictures: dict[str, Any] | None = None) ->
     read = parse_report(report)
     verdicts = read.verdicts if read.verdicts is not None else judge(report)
     counts = (read.data.counts or {}) if read.data else {}
-    n_test = counts.get("test")
-    p90 = bool(read.budget and read.budget.statistic == "p90")
-    marks = charts.marks_of(read.models, tables.label, n_test=n_test, p90=p90)
     primary = next((model.primary.name for model in read.models if model.primary), "accuracy")
+    p90 = bool(read.budget and read.budget.statistic == "p90")
+    n_test = counts.get("test") if primary in COUNTED else None
+    marks = charts.marks_of(read.models, tables.label, n_test=n_test, p90=p90)
     view = {
         "report": read,
         "verdicts": verdicts,
@@ -68,6 +70,10 @@ def render(report: dict[str, Any], *, pictures: dict[str, Any] | None = None) ->
         "reliability": _reliability(read),
         "curves": _curves(read, primary),
         "confusions": _confusions(read, pictures or {}),
+        "classes": tables.classes_table(read.models),
+        "per_class": next((model.per_class.name for model in read.models if model.per_class), ""),
+        "examples": _pictured(pictures or {}, "examples", "picture", "text"),
+        "legend": _pictured(pictures or {}, "legend", "name"),
         "seeds_table": tables.seeds_table(read),
         "seeds_paired": _paired_over_seeds(read),
         "measurements": [(tables.label(model), timed) for model in read.models for timed in model.measurements or []],
@@ -171,6 +177,8 @@ def _sections(view: dict[str, Any]) -> dict[str, str]:
         "trade-off": ("Accuracy against latency", view["models_chart"] or view["search_chart"]),
         "calibration": ("Confidence", view["reliability"]),
         "confusions": ("Confusions", view["confusions"]),
+        "classes": ("Classes", view["classes"]),
+        "examples": ("Pictures", view["examples"]),
         "training": ("Training", view["curves"] or view["fits"]),
         "search": ("Search", report.search and report.search.trials),
         "parity": ("Parity gates", report.parity),
@@ -193,7 +201,7 @@ def _headline(report: Report) -> list[dict[str, str]]:
         note = f"plain {numerals.figure(student.primary.name, beside)}" if beside is not None else "on test"
         tiles.append(
             {
-                "name": student.primary.name,
+                "name": numerals.spoken(student.primary.name),
                 "value": numerals.figure(student.primary.name, student.primary.value),
                 "note": note,
             }
@@ -227,7 +235,8 @@ def _reliability(report: Report) -> list[dict[str, Any]]:
             (model.reliability.before, "before calibration"),
             (model.reliability.after, "after calibration"),
         ):
-            chart = charts.reliability_chart(diagram, title=f"{tables.label(model)}, {when}") if diagram else None
+            title, counted = f"{tables.label(model)}, {when}", model.reliability.counted
+            chart = charts.reliability_chart(diagram, title=title, counted=counted) if diagram else None
             if chart:
                 pair.append((when, chart))
         if pair:
@@ -239,7 +248,7 @@ def _reliability(report: Report) -> list[dict[str, Any]]:
 def _curves(report: Report, primary: str) -> list[dict[str, Any]]:
     """One figure per quantity that at least one model logged by epoch: the primary metric, then the loss."""
     figures = []
-    for metric, title in ((primary, f"validation {primary}"), ("loss", "training loss")):
+    for metric, title in ((primary, f"validation {numerals.spoken(primary)}"), ("loss", "training loss")):
         curves = []
         for position, model in enumerate(report.models):
             history = (model.fit.history or []) if model.fit else []
@@ -271,6 +280,15 @@ def _confusions(report: Report, pictures: dict[str, Any]) -> list[dict[str, Any]
         inline = [uri for uri in examples.get(key, []) if isinstance(uri, str) and _PICTURE.fullmatch(uri)]
         shown.append({"true": key[0], "predicted": key[1], "count": confusion.count, "examples": inline})
     return sorted(shown, key=lambda item: -item["count"])
+
+
+def _pictured(pictures: dict[str, Any], key: str, *texts: str) -> list[dict[str, str]]:
+    """Pictures of a section with their texts; anything that is not an inline picture is left out."""
+    return [
+        {**{name: str(item.get(name, "")) for name in texts}, "image": item["image"]}
+        for item in pictures.get(key) or []
+        if isinstance(item.get("image"), str) and _PICTURE.fullmatch(item["image"])
+    ]
 
 
 def _paired_over_seeds(report: Report) -> dict[str, Any] | None:

@@ -73,6 +73,14 @@ class Reliability(Record):
     after: Diagram | None = None
     temperature: float | None = None
     reason: str | None = Field(default=None, description="why there is no temperature")
+    counted: str = Field(default="pictures", description="what the bins count: pictures, or pixels sampled from them")
+
+
+class PerClass(Record):
+    """One figure of a model, class by class."""
+
+    name: str
+    values: dict[str, Share | None] = Field(description="by class; null where there is nothing to judge it by")
 
 
 class Timed(Record):
@@ -126,6 +134,7 @@ class Model(Record):
     seeds: dict[str, Any] | None = None
     artifact: str | None = None
     reliability: Reliability | None = None
+    per_class: PerClass | None = None
     withheld: str | None = Field(default=None, description="why the file is not handed over")
     fit: Fit | None = None
 
@@ -241,6 +250,13 @@ class Confusion(Record):
     count: Count
 
 
+class Example(Record):
+    """A test picture that the page shows with what is true of it and what the student says."""
+
+    picture: str
+    text: str
+
+
 class Stage(Record):
     """Wall time of one stage."""
 
@@ -286,6 +302,7 @@ class Report(Record):
     warnings: list[str] | None = None
     verdicts: list[Verdict] | None = None
     confusions: list[Confusion] | None = None
+    examples: list[Example] | None = None
     stages: list[Stage] | None = None
     paired: dict[str, Paired] | None = Field(default=None, description="by `first_vs_second`, names of models")
     provenance: Provenance | None = None

@@ -9,10 +9,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from limbeck.report.compare import standard_error
-from limbeck.report.numerals import DASH, amount, figure, megabytes, milliseconds
+from limbeck.report.numerals import DASH, amount, figure, megabytes, milliseconds, spoken
 from limbeck.report.schema import Limits, Model, Report, Trial
 
-__all__ = ["Cell", "Table", "differing_fields", "label", "models_table", "ordered_trials", "seeds_table"]
+__all__ = [
+    "Cell",
+    "Table",
+    "classes_table",
+    "differing_fields",
+    "label",
+    "models_table",
+    "ordered_trials",
+    "seeds_table",
+]
 
 _LABELS = {
     "plain": "Plain",
@@ -20,7 +29,13 @@ _LABELS = {
     "student": "Student",
     "student_int8": "Student, int8",
 }
-_FIRST_METRICS = ("top1", "top5", "macro_accuracy", "ece", "nll", "brier")
+_FIRST_METRICS = (
+    *("top1", "top5", "macro_accuracy"),
+    *("pixel_accuracy", "mean_class_accuracy"),
+    *("map50", "map75", "map_small", "map_medium", "map_large", "mar_100"),
+    *("ece", "nll", "brier"),
+)
+_TOLD_ELSEWHERE = ("ece_", "mce", "nll_")  # other forms of a figure that has its column
 _LOWER_IS_BETTER = frozenset({"ece", "mce", "nll", "brier", "loss"})
 
 
@@ -98,18 +113,20 @@ def _metric_columns(models: Sequence[Model], n_test: int | None) -> list[_Column
             value = value_of(model)
             return f"± {100 * standard_error(value, counted):.2f}" if value is not None and counted else ""
 
-        columns.append(_Column(primary.name, value_of, _write(primary.name), primary.higher_is_better, note=error_of))
+        columns.append(
+            _Column(spoken(primary.name), value_of, _write(primary.name), primary.higher_is_better, note=error_of)
+        )
     names = {name for model in models for name, value in (model.metrics or {}).items() if _is_number(value)}
     names |= {name for name in ("top1", "ece", "nll") if any(getattr(model, name) is not None for model in models)}
     names.discard(primary.name if primary else "")
     known = [name for name in _FIRST_METRICS if name in names]
-    others = sorted(names - set(known)) if primary and primary.name not in _FIRST_METRICS else []  # of other tasks
+    others = [name for name in sorted(names - set(known)) if not name.startswith(_TOLD_ELSEWHERE)]
+    if primary is None or primary.name in _FIRST_METRICS:  # these are other tasks'
+        others = []
     for name in [*known, *others]:
         higher = name not in _LOWER_IS_BETTER and not name.endswith(("_ece", "_error", "_loss"))
         columns.append(
-            _Column(
-                _heading(name), _metric(name), _write(name), higher, note=_before(name), rank=name in _FIRST_METRICS
-            )
+            _Column(spoken(name), _metric(name), _write(name), higher, note=_before(name), rank=name in _FIRST_METRICS)
         )
     return columns
 
@@ -123,11 +140,6 @@ def _before(name: str) -> Callable[[Model], str]:
         return f"was {figure(name, value)}" if is_changed and _is_number(value) else ""
 
     return note
-
-
-def _heading(name: str) -> str:
-    words = name.replace("_before", " before calibration").replace("_", " ").split(" ", 1)
-    return " ".join([words[0].upper() if words[0] in {"ece", "nll", "mce"} else words[0], *words[1:]])
 
 
 def _metric(name: str) -> Callable[[Model], float | None]:
@@ -199,7 +211,28 @@ def seeds_table(report: Report) -> Table | None:
             std = record.get("std")
             cells.append(Cell(write(record.get("mean")), f"± {write(std)}" if std is not None else ""))
         rows.append((label(model), f"{(model.seeds or {}).get('n', DASH)} seeds", cells))
-    return Table(["median latency" if name == "latency_ms_median" else _heading(name) for name in names], rows)
+    return Table(
+        [
+            "median latency" if name == "latency_ms_median" else spoken(name.replace("_before", " before calibration"))
+            for name in names
+        ],
+        rows,
+    )
+
+
+def classes_table(models: Sequence[Model]) -> Table | None:
+    """A row per class and a column per model that has the figure, the best of each class marked; None without any."""
+    judged = [(model, model.per_class) for model in models if model.per_class and not model.withheld]
+    if not judged:
+        return None
+    rows = []
+    for name in dict.fromkeys(name for _, found in judged for name in found.values):
+        values = [found.values.get(name) for _, found in judged]
+        texts = [figure(found.name, value) for value, (_, found) in zip(values, judged, strict=True)]
+        known = [(value, text) for value, text in zip(values, texts, strict=True) if value is not None]
+        best = max(known)[1] if len({text for _, text in known}) > 1 else None  # nothing is best where all are alike
+        rows.append((name, "", [Cell(text, best=text == best) for text in texts]))
+    return Table([label(model) for model, _ in judged], rows)
 
 
 def _mean(model: Model, name: str) -> float | None:

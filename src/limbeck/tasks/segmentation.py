@@ -34,6 +34,7 @@ class Segmentation:
     """
 
     name = "segmentation"
+    target_kind = "mask"
     primary = "miou"
     higher_is_better = True
 

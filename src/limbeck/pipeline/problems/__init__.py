@@ -9,11 +9,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from limbeck.pipeline.problems.classification import ClassificationProblem
+from limbeck.pipeline.problems.detection import DetectionProblem
 from limbeck.pipeline.problems.problem import Case, Kept, Problem, Run, Shown, as_input
+from limbeck.pipeline.problems.segmentation import SegmentationProblem
 
 __all__ = ["PROBLEMS", "Case", "Kept", "Problem", "Run", "Shown", "as_input", "open_problem"]
 
-PROBLEMS: dict[str, type[Problem]] = {"classification": ClassificationProblem}
+PROBLEMS: dict[str, type[Problem]] = {
+    "classification": ClassificationProblem,
+    "segmentation": SegmentationProblem,
+    "detection": DetectionProblem,
+}
 """Name of a task -> its problem."""
 
 

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 
 from limbeck.calibrate import (
-    brier_score,
-    classwise_calibration_error,
     expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
@@ -22,12 +20,13 @@ from limbeck.export import check_int8, check_metric, check_tensors, run_pictures
 from limbeck.models import Network
 from limbeck.pipeline.paired import paired_difference
 from limbeck.pipeline.pictured import data_uri
-from limbeck.pipeline.problems.problem import Case, Kept, Run, Shown, as_input
+from limbeck.pipeline.problems.confidence import calibration_figures
+from limbeck.pipeline.problems.problem import Case, Kept, Run, Shown, as_input, refuse_forms
 from limbeck.recipe import Calibrate, Export, Recipe
 from limbeck.train import predict_logits
 from limbeck.types import Artifact
 
-__all__ = ["ClassificationProblem", "calibration_figures"]
+__all__ = ["ClassificationProblem"]
 
 FEWEST = 32  # validation pictures below which a fitted temperature did more harm than good
 PROOF_PICTURES = 256  # of the tensor gate
@@ -39,12 +38,15 @@ EXAMPLES_EACH = 4
 class ClassificationProblem:
     """One class per picture. Kept of a network: `logits` [N, K] float32; of a file: `probabilities` [N, K]."""
 
+    evaluation_batch = 256
+
     def __init__(self, task: Any, class_names: Sequence[str]) -> None:
         self.task = task
         self.class_names = tuple(class_names)
 
     def check(self, recipe: Recipe) -> None:
-        """Everything that a recipe can ask for is there."""
+        """Refuse forms of files that other kinds of problem have."""
+        refuse_forms(recipe, "output", "nms")
 
     def check_network(self, network: Network, *, where: str) -> None:
         """A task from outside may take any output; its criterion says what it does not take."""
@@ -98,7 +100,7 @@ class ClassificationProblem:
         """The difference of accuracy."""
         return paired_difference(*(_decisions(kept) == pictures.labels for kept in (first, second)))
 
-    def exporter_options(self, export: Export) -> dict[str, Any]:
+    def facts(self, export: Export) -> dict[str, Any]:
         """None."""
         return {}
 
@@ -166,18 +168,6 @@ class ClassificationProblem:
             plain.append(entry)
             pictured.append({**entry, "examples": [data_uri(pictures.picture(int(row))) for row in surest]})
         return Shown({"confusions": plain}, {"confusions": pictured})
-
-
-def calibration_figures(probabilities: np.ndarray, target: np.ndarray, *, bins: int) -> dict[str, float]:
-    """ECE in its three forms, MCE, NLL and Brier score of [N, K] probabilities."""
-    return {
-        "ece": expected_calibration_error(probabilities, target, bins=bins),
-        "ece_equal_mass": expected_calibration_error(probabilities, target, bins=bins, scheme="equal_mass"),
-        "ece_classwise": classwise_calibration_error(probabilities, target, bins=bins),
-        "mce": reliability(probabilities, target, bins=bins)["mce"],
-        "nll": negative_log_likelihood(probabilities, target),
-        "brier": brier_score(probabilities, target),
-    }
 
 
 def _decisions(kept: Kept) -> np.ndarray:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from limbeck.errors import InputError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from limbeck.recipe import Calibrate, Export, Recipe
     from limbeck.types import Artifact
 
-__all__ = ["Case", "Kept", "Problem", "Run", "Shown", "as_input"]
+__all__ = ["Case", "Kept", "Problem", "Run", "Shown", "as_input", "refuse_forms"]
 
 Kept = Mapping[str, np.ndarray]
 """What is kept of a model's outputs on some pictures: arrays by name, the first axis = pictures."""
@@ -67,6 +69,8 @@ class Problem(Protocol):
     """A kind of problem in the chain; made from its task and the classes' names."""
 
     task: Any
+    evaluation_batch: int
+    """Pictures that are evaluated at once."""
 
     def __init__(self, task: Any, class_names: Sequence[str]) -> None: ...
 
@@ -103,15 +107,15 @@ class Problem(Protocol):
 
         Returns:
             `temperature`; `reason` why there is none, else empty; `metrics` on test, the primary one among them;
-            `validation` figures or None; reliability `before` and `after`, None where there is none; `per_class` figures
-            or None.
+            `validation` figures or None; reliability `before` and `after`, None where there is none. Where they apply:
+            `counted`, what reliability counts, and `per_class`, a figure's `name` and its `values` by class name.
         """
 
     def compare(self, first: Kept, second: Kept, pictures: PictureSet) -> dict[str, Any]:
         """Paired difference of two models or files on the same pictures: `difference, low, high, p_value, n`."""
 
-    def exporter_options(self, export: Export) -> dict[str, Any]:
-        """Keywords of the exporter beyond those that every network has."""
+    def facts(self, export: Export) -> dict[str, Any]:
+        """What the exported graph is to say of itself, beyond what every file says."""
 
     def finishes(self, export: Export) -> bool:
         """Whether something follows the exported graph in the file that is handed over."""
@@ -133,6 +137,17 @@ class Problem(Protocol):
 
     def show(self, kept: Kept, pictures: PictureSet, load: Callable[[], Network]) -> Shown:
         """The report's section on the student, from its outputs on test; `load` gives the network itself."""
+
+
+def refuse_forms(recipe: Recipe, *fields: str) -> None:
+    """Refuse fields of `[export]` that are another kind's.
+
+    Raises:
+        InputError: one of them is not at its default.
+    """
+    for field in fields:
+        if getattr(recipe.export, field) != type(recipe.export).model_fields[field].default:
+            raise InputError(f'export.{field}: not for task = "{recipe.task}"; leave it out')
 
 
 def as_input(pictures: np.ndarray, artifact: Artifact) -> np.ndarray:

@@ -1,0 +1,98 @@
+"""All annotated pictures of a set, to evaluate a finished model on; no division, no training.
+
+What does not live here: opening a set for a run (`open`), sets of one class per picture (`labelled`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limbeck.console import warn
+from limbeck.data.inspect import inspect_pictures
+from limbeck.data.open import OPENERS
+from limbeck.data.picture_set import PictureSet
+from limbeck.data.raw import Kind
+from limbeck.data.readers import read_raw
+from limbeck.data.review import Review
+from limbeck.errors import InputError
+from limbeck.pictures import Fit
+
+__all__ = ["find_annotated", "read_annotated"]
+
+WORDS: dict[Kind, str] = {"mask": "a mask each", "boxes": "boxes"}
+
+
+def find_annotated(path: str, kind: Kind) -> str:
+    """The reader (as in `data.name`) for the annotated pictures at `path`."""
+    place = Path(path).expanduser()
+    if kind == "mask":
+        signs = {"cityscapes": "gtFine", "voc_segmentation": "SegmentationClass"}
+        return next((name for name, sign in signs.items() if (place / sign).is_dir()), "masks")
+    if (place / "JPEGImages").is_dir():
+        return "voc_detection"
+    if any(place.glob("annotations/*.json")) or any(place.glob("*/_annotations.coco.json")):
+        return "coco"
+    return "yolo" if any(place.glob("*.yaml")) or any(place.glob("**/labels")) else "boxes"
+
+
+def read_annotated(
+    path: str,
+    *,
+    kind: Kind,
+    name: str,
+    image_size: tuple[int, int],
+    fit: Fit,
+    fields: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> PictureSet:
+    """Read the annotated pictures of a set: its test split where it has one (else validation), else all of them.
+
+    Args:
+        path: where it lies.
+        kind: what has to be known of each picture.
+        name: of the reader.
+        image_size: (height, width).
+        fit: how a picture of another shape becomes `image_size`.
+        fields: further fields of the reader, such as `image_column`.
+        options: further arguments of the reader.
+
+    Raises:
+        InputError: nothing there, another kind of set, or nothing usable. Single unusable pictures are left out with a
+            warning.
+    """
+    raw = read_raw(name, {"path": path, **(fields or {})}, options=options)
+    if raw.kind != kind:
+        raise InputError(f"{path}: the model wants pictures with {WORDS[kind]}; '{name}' reads another kind of set")
+    known = [split for split in ("test", "validation", "train") if split in raw.splits]
+    split = next((split for split in known if raw.splits[split].annotations is not None), None)
+    if split is None or not raw.class_names:
+        raise InputError(f"{path}: no split of it has annotations with named classes")
+    source, review = raw.splits[split], Review(path, warnings=list(raw.warnings))
+    rows = np.arange(len(source.pictures))
+    inspected = inspect_pictures(
+        source, rows, image_size=image_size, fit=fit, keep=False, description="reading pictures"
+    )
+    review.leave_out(split, inspected.errors, source, len(rows))
+    class_names = tuple(str(one) for one in raw.class_names)
+    opened = OPENERS[kind](
+        raw,
+        source,
+        inspected.rows,
+        sizes=inspected.sizes,
+        class_names=class_names,
+        keep=False,
+        description="reading annotations",
+    )
+    review.leave_out(split, opened.errors, source, len(inspected.rows))
+    for line in [*review.warnings, *opened.notes]:
+        warn(line)
+    used = inspected.take(opened.usable)
+    labels = np.zeros(len(used.rows), np.int64)
+    return PictureSet(
+        Path(path).name, split, class_names, labels, image_size, fit, source, used.rows,
+        targets=opened.targets, sizes=used.sizes,
+    )  # fmt: skip
