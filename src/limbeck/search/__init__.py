@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from limbeck.search.ceilings import CandidateCost, Ceilings
 from limbeck.search.pareto import pareto_front
 from limbeck.search.result import StudyResult
-from limbeck.search.reward import absolute_reward, reward
+from limbeck.search.reward import Objective, absolute_reward, reward
 from limbeck.search.samplers import SAMPLERS
 from limbeck.search.space import Point, Scalar, Space
 from limbeck.search.study import run_study
@@ -27,6 +27,7 @@ __all__ = [
     "SPACES",
     "CandidateCost",
     "Ceilings",
+    "Objective",
     "Point",
     "PolicySampler",
     "Scalar",

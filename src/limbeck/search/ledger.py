@@ -38,6 +38,7 @@ class Candidate:
         rejected: pruned by parameters or MACs before anything costly, so that the slot is still to be filled.
         cost: params, macs, latency_ms, size_bytes as far as they are known.
         constraints: excess over each ceiling, in Optuna's form.
+        drawn: what the sampler told of the draw, such as its policy's entropy.
         outcome: accuracy, reason, seconds, metrics, reused, once known.
     """
 
@@ -49,6 +50,7 @@ class Candidate:
     rejected: bool = False
     cost: dict[str, Any] = field(default_factory=dict)
     constraints: list[float] = field(default_factory=list)
+    drawn: dict[str, float] = field(default_factory=dict)
     outcome: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -84,10 +86,11 @@ class Ledger:
         with self._reading():
             self.candidates = self._read()
 
-    def ask(self, slot: int, attempt: int, point: Point) -> Candidate:
+    def ask(self, slot: int, attempt: int, point: Point, drawn: Mapping[str, float] | None = None) -> Candidate:
         """Start a trial for `point`; what is known of it from a lost trial of the same slot and attempt goes along."""
-        known = self._lost.get((slot, attempt), {})
-        attrs: dict[str, Any] = {key: known[key] for key in ("cost", "outcome", "constraints") if key in known}
+        known = self._lost.get((slot, attempt), {"drawn": dict(drawn)} if drawn else {})
+        kept = ("cost", "outcome", "constraints", "drawn")
+        attrs: dict[str, Any] = {key: known[key] for key in kept if key in known}
         entry = create_trial(  # one entry, so there is no half-asked trial; `Study.ask` writes one per choice
             state=TrialState.RUNNING,
             params=dict(point),
@@ -100,7 +103,7 @@ class Ledger:
             self._handles[trial.number] = optuna.trial.Trial(self._study, trial._trial_id)
         candidate = Candidate(slot, attempt, point, trial.number)
         candidate.cost, candidate.outcome = attrs.get("cost", {}), attrs.get("outcome", {})
-        candidate.constraints = attrs.get("constraints", [])
+        candidate.constraints, candidate.drawn = attrs.get("constraints", []), attrs.get("drawn", {})
         self.candidates.append(candidate)
         return candidate
 
@@ -209,6 +212,7 @@ class Ledger:
             rejected=outcome["rejected"],
             cost=dict(attrs.get("cost", {})),
             constraints=list(attrs.get("constraints", [])),
+            drawn=dict(attrs.get("drawn", {})),
             outcome=outcome,
         )
 

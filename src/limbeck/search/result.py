@@ -10,6 +10,7 @@ from limbeck.errors import InputError
 from limbeck.search.ceilings import Ceilings
 from limbeck.search.ledger import Candidate
 from limbeck.search.pareto import pareto_front
+from limbeck.search.reward import Objective
 
 __all__ = ["StudyResult", "make_result"]
 
@@ -21,9 +22,11 @@ class StudyResult:
     Attributes:
         trials: one record per candidate in the order in which they were asked: number, slot (None where parameters or
             MACs rejected it and the slot was filled by another), state (`complete`, `pruned`, `failed`), point,
-            accuracy, latency_ms, params, macs, size_bytes, reason, seconds, reused (number of the trial whose result it
-            took over), metrics. Trials that a killed driver lost are left out: they were asked again.
-        best: the record of the most accurate complete one, of equals the faster.
+            accuracy, reward (None where accuracy itself is maximised), latency_ms, params, macs, size_bytes, reason,
+            seconds, reused (number of the trial whose result it took over), metrics (with `policy_entropy` where the
+            controller drew it). Trials that a killed driver lost are left out: they were asked again.
+        best: the record of the most accurate complete one (of the highest reward, where there is one), of equals the
+            faster.
         front: indices into `trials` of the Pareto set of accuracy against latency, from the fastest on.
         sampler: its name.
         asked: candidates asked for, rejected ones included.
@@ -49,6 +52,7 @@ def make_result(
     sampler: str,
     seconds: dict[str, float],
     higher_is_better: bool,
+    objective: Objective,
 ) -> StudyResult:
     """Sum up the candidates of a study.
 
@@ -56,26 +60,29 @@ def make_result(
         InputError: none is complete; says how near the nearest came.
     """
     ordered = sorted(candidates, key=lambda candidate: (candidate.slot, candidate.attempt))
-    trials = [_record(candidate) for candidate in ordered]
+    trials = [_record(candidate, objective) for candidate in ordered]
     complete = [index for index, trial in enumerate(trials) if trial["state"] == "complete"]
     if not complete:
         raise InputError(_explain_nothing(trials, ceilings))
     sign = 1.0 if higher_is_better else -1.0
-    best = min(complete, key=lambda index: (-sign * trials[index]["accuracy"], trials[index]["latency_ms"], index))
+    scored = "accuracy" if objective.form == "accuracy" else "reward"
+    best = min(complete, key=lambda index: (-sign * trials[index][scored], trials[index]["latency_ms"], index))
     trained = [index for index in complete if trials[index]["reused"] is None]
     pairs = [(trials[index]["accuracy"], trials[index]["latency_ms"]) for index in trained]
     front = [trained[place] for place in pareto_front(pairs, higher_is_better=higher_is_better)]
     return StudyResult(trials, trials[best], front, sampler, len(trials), seconds)
 
 
-def _record(candidate: Candidate) -> dict[str, Any]:
+def _record(candidate: Candidate, objective: Objective) -> dict[str, Any]:
     cost, outcome = candidate.cost, candidate.outcome
+    is_rewarded = objective.form != "accuracy" and outcome.get("accuracy") is not None
     return {
         "number": candidate.number,
         "slot": None if candidate.rejected else candidate.slot,
         "state": candidate.state,
         "point": dict(candidate.point),
         "accuracy": outcome.get("accuracy"),
+        "reward": objective.score(outcome["accuracy"], cost["latency_ms"]) if is_rewarded else None,
         "latency_ms": cost.get("latency_ms"),
         "params": cost.get("params"),
         "macs": cost.get("macs"),
@@ -83,7 +90,7 @@ def _record(candidate: Candidate) -> dict[str, Any]:
         "reason": outcome.get("reason", ""),
         "seconds": outcome.get("seconds", 0.0),
         "reused": outcome.get("reused"),
-        "metrics": {**cost.get("metrics", {}), **outcome.get("metrics", {})},
+        "metrics": {**candidate.drawn, **cost.get("metrics", {}), **outcome.get("metrics", {})},
     }
 
 

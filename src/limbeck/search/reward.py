@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from math import isfinite
 
-from limbeck.errors import InputError
+from limbeck.errors import InputError, unknown_name
 
-__all__ = ["REWARDS", "absolute_reward", "reward"]
+__all__ = ["Objective", "absolute_reward", "reward"]
 
 
 def reward(accuracy: float, latency_ms: float, target_ms: float, alpha: float = -0.07, beta: float = -0.07) -> float:
@@ -72,4 +72,40 @@ def _check(accuracy: float, latency_ms: float, target_ms: float, **exponents: fl
             raise InputError(f"reward: {name} must be 0 or less (above 0 it would pay for latency), got {weight}")
 
 
-REWARDS: dict[str, Callable[..., float]] = {"reward": reward, "absolute": absolute_reward}
+@dataclass(frozen=True)
+class Objective:
+    """What a search maximises.
+
+    Attributes:
+        form: `accuracy`, `reward` or `absolute`.
+        target_ms: T of both rewards.
+        alpha: of `reward`.
+        beta: of both rewards.
+
+    Raises:
+        InputError: no such form, a reward without a target, or a figure out of its range.
+    """
+
+    form: str = "accuracy"
+    target_ms: float | None = None
+    alpha: float = -0.07
+    beta: float = -0.07
+
+    def __post_init__(self) -> None:
+        if self.form not in (known := ("accuracy", "reward", "absolute")):
+            raise unknown_name("objective", self.form, known, where="search.objective")
+        if self.form != "accuracy":
+            if self.target_ms is None:
+                raise InputError(
+                    f"search.objective = '{self.form}': needs a latency to aim at, search.target_latency_ms"
+                )
+            _check(0.0, 1.0, self.target_ms, alpha=self.alpha, beta=self.beta)
+
+    def score(self, accuracy: float, latency_ms: float) -> float:
+        """The figure of a candidate; more is better."""
+        if self.form == "accuracy":
+            return accuracy
+        assert self.target_ms is not None
+        if self.form == "absolute":
+            return absolute_reward(accuracy, latency_ms, self.target_ms, beta=self.beta)
+        return reward(accuracy, latency_ms, self.target_ms, alpha=self.alpha, beta=self.beta)

@@ -11,12 +11,12 @@ from typing import Any
 
 from limbeck.errors import InputError, LimbeckError, Stopped
 from limbeck.files import hold_lock
-from limbeck.parts import find_part
 from limbeck.search.ceilings import CandidateCost, Ceilings
 from limbeck.search.evaluators import Evaluate, Evaluator, open_evaluator, tell_error
 from limbeck.search.ledger import Candidate, Ledger
 from limbeck.search.result import StudyResult, make_result
-from limbeck.search.samplers import SAMPLERS, Direction, History, quiet_optuna
+from limbeck.search.reward import Objective
+from limbeck.search.samplers import Direction, History, make_sampler, quiet_optuna
 from limbeck.search.space import Point, Space
 from limbeck.search.stopping import StopRequest, StopSignals
 from limbeck.types import Evaluation
@@ -41,13 +41,15 @@ def run_study(
     cheap_cost: CheapCost,
     evaluate: Evaluate,
     sampler: str = "tpe",
+    sampler_options: Mapping[str, Any] | None = None,
+    objective: Objective | None = None,
     workers: int = 1,
     storage: str | None = None,
     higher_is_better: bool = True,
     identity: Mapping[str, Any] | None = None,
     on_event: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> StudyResult:
-    """Search `space` for the most accurate candidate within `ceilings`; a search that was stopped or killed goes on.
+    """Search `space` for the best candidate within `ceilings`; a search that was stopped or killed goes on.
 
     Candidates go in generations of `batch` slots: all are asked for (those over `max_params` or `max_macs` are rejected
     at once and leave their slot open), then all are timed in one call while no evaluation runs, those over a ceiling
@@ -67,12 +69,15 @@ def run_study(
             What it raises ends the search (the device is gone); the candidates under way are asked again next time.
         cheap_cost: point -> (params, MACs); an error fails the candidate.
         evaluate: (point, seed) -> `Evaluation`; must be picklable when `workers` > 1. An error fails the candidate.
-        sampler: a name of `SAMPLERS`, or `package.module:name` of a function seed -> Optuna sampler.
+        sampler: a name of `SAMPLERS`, or `package.module:name` of a function seed -> Optuna sampler. `nsga2` sees
+            accuracy and latency as two objectives, the others what `objective` makes of them.
+        sampler_options: further arguments of the sampler.
+        objective: what is maximised, and by what the best is chosen; None = accuracy.
         workers: processes that evaluate; 1 = this one.
         storage: Optuna storage URL; None = a journal file in `folder`.
         higher_is_better: direction of the accuracy.
         identity: JSON that must be the same when the search goes on (such as fingerprints of the data and of the proxy
-            training), beside space, ceilings, seed, sampler and batch.
+            training), beside space, ceilings, objective, seed, sampler and batch.
         on_event: told of `resumed`, `asked`, `rejected`, `timed`, `finished` and `exhausted`, with a JSON-able record.
 
     Raises:
@@ -83,7 +88,11 @@ def run_study(
     for name, number in (("trials", trials), ("batch", batch)):
         if number < 1:
             raise InputError(f"search.{name} = {number}: expected 1 or more")
-    find_part("sampler", sampler, SAMPLERS, where="search.sampler")
+    objective, options = objective or Objective(), dict(sampler_options or {})
+    if objective.form != "accuracy" and not higher_is_better:
+        raise InputError(f"search.objective = '{objective.form}': needs a figure of which more is better")
+    with quiet_optuna():
+        make_sampler(sampler, seed, 0, 0, space=space, options=options)  # a wrong option is told before any work
     folder = Path(folder)
     bound_to = {
         "space": space.name,
@@ -93,6 +102,8 @@ def run_study(
         "sampler": sampler,
         "batch": batch,
         "higher_is_better": higher_is_better,
+        **({"objective": asdict(objective)} if objective.form != "accuracy" else {}),
+        **({"sampler_options": options} if options else {}),
         **(identity or {}),
     }
     direction: Direction = "maximize" if higher_is_better else "minimize"
@@ -107,7 +118,8 @@ def run_study(
             ledger = Ledger(folder, space=space, direction=direction, identity=bound_to, storage=storage)
             driver = _Driver(space, ledger, evaluator, signals, ceilings, seed, on_event or (lambda name, record: None))
             driver.cheap_cost, driver.time_candidates = cheap_cost, time_candidates
-            driver.new_history = lambda: History(space, sampler=sampler, seed=seed, direction=direction)
+            driver.new_history = lambda: History(space, sampler=sampler, seed=seed, options=options)
+            driver.score = objective.score if higher_is_better else lambda accuracy, latency_ms: -accuracy
             driver.run(trials, batch)
         except KeyboardInterrupt as stop:
             why = str(stop) if isinstance(stop, StopRequest) else "an interrupt"
@@ -120,6 +132,7 @@ def run_study(
             sampler=sampler,
             seconds=ledger.seconds,
             higher_is_better=higher_is_better,
+            objective=objective,
         )
 
 
@@ -129,6 +142,7 @@ class _Driver:
     cheap_cost: CheapCost
     time_candidates: TimeCandidates
     new_history: Callable[[], History]
+    score: Callable[[float, float], float]  # accuracy, latency_ms; more is better
 
     def __init__(
         self,
@@ -194,11 +208,12 @@ class _Driver:
         return generation, False
 
     def _ask_one(self, history: History, slot: int, attempt: int) -> Candidate:
-        point = self._ledger.lost_point(slot, attempt)
-        if point is None:
-            is_first = slot == 0 and attempt == 0
-            point = self._space.check(self._space.reference) if is_first else history.draw(slot, attempt)
-        candidate = self._ledger.ask(slot, attempt, point)
+        point, drawn = self._ledger.lost_point(slot, attempt), dict[str, float]()
+        if point is None and slot == 0 and attempt == 0:
+            point = self._space.check(self._space.reference)
+        elif point is None:
+            point, drawn = history.draw(slot, attempt)
+        candidate = self._ledger.ask(slot, attempt, point, drawn)
         self._first.setdefault(candidate.key, candidate)
         self._tell("asked", {"slot": slot, "attempt": attempt, "number": candidate.number, "point": point})
         if candidate.outcome:  # the driver before was killed between the outcome and the end of the trial
@@ -308,8 +323,11 @@ class _Driver:
         )
 
     def _show(self, history: History, candidate: Candidate) -> None:
-        accuracy = candidate.outcome.get("accuracy")
-        history.add(candidate.point, candidate.state, accuracy=accuracy, constraints=candidate.constraints)
+        accuracy, latency = candidate.outcome.get("accuracy"), candidate.cost.get("latency_ms")
+        score = None if accuracy is None or latency is None else self.score(accuracy, latency)
+        history.add(
+            candidate.point, candidate.state, score=score, latency_ms=latency, constraints=candidate.constraints
+        )
 
     @contextmanager
     def _measured(self, phase: str) -> Iterator[None]:
