@@ -161,7 +161,20 @@ class Search(Section):
 
     space: str = Field("mobilenet_blocks", description="or package.module:name")
     options: dict[str, Any] = Field(default_factory=dict, description="of the space, such as input_sizes or widths")
-    sampler: str = Field("tpe", description="tpe, random, or package.module:function of a seed")
+    sampler: str = Field("tpe", description="tpe, controller, nsga2, random, or package.module:function of a seed")
+    sampler_options: dict[str, Any] = Field(
+        default_factory=dict, description="of the sampler, such as preset = 'nasnet' for the controller"
+    )
+    objective: Literal["accuracy", "reward", "absolute"] = Field(
+        "accuracy", description="what is maximised: reward = accuracy * (latency / target)^w, absolute = TuNAS's"
+    )
+    target_latency_ms: float | None = Field(
+        None, gt=0, description="of both rewards; None = budget.max_latency_ms, which stays a hard ceiling beside it"
+    )
+    alpha: float = Field(-0.07, le=0, description="w of objective = reward within the target")
+    beta: float = Field(
+        -0.07, le=0, description="w of objective = reward beyond the target; of absolute, what missing the target costs"
+    )
     trials: int = Field(16, ge=1, description="candidates that are scored or rejected after timing")
     batch: int = Field(4, ge=1, description="candidates timed together, before they are trained")
     workers: int = Field(1, ge=1, description="training processes under the one driver")
@@ -170,6 +183,12 @@ class Search(Section):
     seed: int = Field(0, ge=0, description="of the sampler and the proxy trainings")
     storage: str | None = Field(None, description="Optuna storage URL; None = a file in the run folder")
     proxy: Proxy = Proxy()
+
+    @model_validator(mode="after")
+    def _a_target_is_read(self) -> Search:
+        if self.target_latency_ms is not None and self.objective == "accuracy":
+            raise ValueError("target_latency_ms: nothing aims at it; set objective = 'reward' or 'absolute'")
+        return self
 
 
 class Tune(Section):
@@ -398,6 +417,13 @@ class Recipe(Section):
             raise ValueError("teacher.more: two teachers are the same network; give one of them another seed or model")
         if self.assistants and self.distill is None:
             raise ValueError("teacher.assistants: they lead to a student that learns from them; add [distill]")
+        return self
+
+    @model_validator(mode="after")
+    def _a_reward_has_a_target(self) -> Recipe:
+        aims = self.search if self.search is not None and self.search.objective != "accuracy" else None
+        if aims is not None and (aims.target_latency_ms or self.budget.max_latency_ms) is None:
+            raise ValueError("search.target_latency_ms: missing (or set budget.max_latency_ms)")
         return self
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ from limbeck.pipeline.search import space_of
 from limbeck.pipeline.teacher_cache import check_cache, kept_bytes
 from limbeck.pipeline.train import load_ready
 from limbeck.recipe import TrainedModel
-from limbeck.search import SAMPLERS
+from limbeck.search import check_sampler
 from limbeck.tasks import TASKS
 
 __all__ = ["resolve"]
@@ -113,7 +113,7 @@ def _check_weights(context: Context) -> None:
 def _check_search(context: Context) -> None:
     recipe = context.recipe
     if recipe.search is not None:
-        find_part("sampler", recipe.search.sampler, SAMPLERS, where="search.sampler")
+        check_sampler(recipe.search.sampler, recipe.search.sampler_options)
         if recipe.data.validation == 0:
             raise InputError(
                 "search: needs a validation split to score candidates on; set data.validation above 0, or leave [search] out"

@@ -19,7 +19,7 @@ from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import RunFolder, StageRecord
 from limbeck.pipeline.train import load_given, train_objective, weights_key
 from limbeck.recipe import Recipe, Train
-from limbeck.search import CandidateCost, Space, open_space, run_study
+from limbeck.search import CandidateCost, Objective, Space, open_space, run_study
 from limbeck.types import Evaluation
 
 __all__ = ["cheapest_network", "search", "seed_network", "space_of", "student_network"]
@@ -44,6 +44,16 @@ def space_of(context: Context) -> Space:
         small_images=student.small_images,
         **section.options,
     )
+
+
+def objective_of(context: Context) -> Objective:
+    """What the recipe's search maximises."""
+    section = context.recipe.search
+    assert section is not None
+    if section.objective == "accuracy":
+        return Objective()
+    target = section.target_latency_ms or context.recipe.budget.max_latency_ms
+    return Objective(section.objective, target, section.alpha, section.beta)
 
 
 def search(context: Context) -> StageRecord:
@@ -85,6 +95,8 @@ def search(context: Context) -> StageRecord:
                     space,
                     folder=folder,
                     sampler=section.sampler,
+                    sampler_options=section.sampler_options,
+                    objective=objective_of(context),
                     trials=section.trials,
                     batch=section.batch,
                     seed=section.seed,

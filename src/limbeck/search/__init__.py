@@ -12,7 +12,7 @@ from limbeck.search.ceilings import CandidateCost, Ceilings
 from limbeck.search.pareto import pareto_front
 from limbeck.search.result import StudyResult
 from limbeck.search.reward import Objective, absolute_reward, reward
-from limbeck.search.samplers import SAMPLERS
+from limbeck.search.samplers import SAMPLERS, check_sampler
 from limbeck.search.space import Point, Scalar, Space
 from limbeck.search.study import run_study
 
@@ -34,6 +34,7 @@ __all__ = [
     "Space",
     "StudyResult",
     "absolute_reward",
+    "check_sampler",
     "flat_space",
     "mnasnet_space",
     "mobilenet_blocks",

@@ -20,7 +20,7 @@ from limbeck.parts import find_part
 if TYPE_CHECKING:
     from limbeck.search.space import Point, Space
 
-__all__ = ["SAMPLERS", "History", "make_sampler", "quiet_optuna"]
+__all__ = ["SAMPLERS", "TWO_OBJECTIVES", "History", "check_sampler", "make_sampler", "quiet_optuna"]
 
 Direction = Literal["minimize", "maximize"]
 
@@ -128,6 +128,16 @@ def make_sampler(
     given = {key: value for key, value in handed.items() if key in parameters}
     state = int(np.random.SeedSequence([seed, slot, attempt]).generate_state(1)[0])
     return factory(state, **given, **(options or {}))
+
+
+def check_sampler(name: str, options: Mapping[str, Any], *, space: Space | None = None) -> None:
+    """Make the sampler once, so that what is wrong with it is told before any work.
+
+    Raises:
+        InputError: no such sampler, or an option that it does not take.
+    """
+    with quiet_optuna():
+        make_sampler(name, 0, 0, 0, space=space, options=options)
 
 
 class History:

@@ -16,7 +16,7 @@ from limbeck.search.evaluators import Evaluate, Evaluator, open_evaluator, tell_
 from limbeck.search.ledger import Candidate, Ledger
 from limbeck.search.result import StudyResult, make_result
 from limbeck.search.reward import Objective
-from limbeck.search.samplers import Direction, History, make_sampler, quiet_optuna
+from limbeck.search.samplers import Direction, History, check_sampler, quiet_optuna
 from limbeck.search.space import Point, Space
 from limbeck.search.stopping import StopRequest, StopSignals
 from limbeck.types import Evaluation
@@ -91,8 +91,7 @@ def run_study(
     objective, options = objective or Objective(), dict(sampler_options or {})
     if objective.form != "accuracy" and not higher_is_better:
         raise InputError(f"search.objective = '{objective.form}': needs a figure of which more is better")
-    with quiet_optuna():
-        make_sampler(sampler, seed, 0, 0, space=space, options=options)  # a wrong option is told before any work
+    check_sampler(sampler, options, space=space)
     folder = Path(folder)
     bound_to = {
         "space": space.name,

@@ -1,0 +1,33 @@
+import pytest
+
+from limbeck.errors import InputError
+from limbeck.recipe import parse_recipe
+
+
+def read(search, **budget):
+    return parse_recipe(
+        {"student": {"model": "mobilenet_v2"}, "search": search, "budget": budget}, where="r", default_name="r"
+    )
+
+
+def test_a_reward_aims_at_its_own_latency_or_the_budgets():
+    assert read({"objective": "reward", "target_latency_ms": 3.0}).search.target_latency_ms == 3.0
+    assert read({"objective": "absolute"}, max_latency_ms=2.0).search.beta == -0.07
+    given = read({"sampler": "controller", "sampler_options": {"preset": "nasnet"}})
+    assert given.search.sampler_options == {"preset": "nasnet"}
+
+
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        ({"objective": "reward"}, "search.target_latency_ms: missing"),
+        ({"target_latency_ms": 3.0}, "nothing aims at it; set objective"),
+        ({"objective": "rewards", "target_latency_ms": 3.0}, "search.objective"),
+        ({"objective": "reward", "target_latency_ms": 3.0, "alpha": 0.1}, "search.alpha = 0.1"),
+        ({"objective": "reward", "target_latency_ms": 0}, "search.target_latency_ms = 0"),
+    ],
+)
+def test_what_a_recipe_cannot_ask_of_a_search(search, told):
+    with pytest.raises(InputError, match=told) as caught:
+        read(search)
+    assert "\n" not in str(caught.value)
