@@ -120,6 +120,12 @@ class Train(Section):
     )
     checkpoint_seconds: float = Field(60, gt=0)
 
+    @model_validator(mode="after")
+    def _an_epsilon_is_read(self) -> Train:
+        if self.epsilon is not None and self.optimizer == "sgd":
+            raise ValueError("epsilon: sgd has none; leave it out")
+        return self
+
 
 class Model(Section):
     """A network by name."""
@@ -405,7 +411,9 @@ class Recipe(Section):
         if self.adapt.max_latency_ms is None and self.budget.max_latency_ms is None:
             raise ValueError("adapt: needs a latency to reach; give budget.max_latency_ms or adapt.max_latency_ms")
         if self.adapt.seed_weights is not None and self.search is not None:
-            raise ValueError("adapt.seed_weights: with [search] the seed is what the search found; leave one of them out")
+            raise ValueError(
+                "adapt.seed_weights: with [search] the seed is what the search found; leave one of them out"
+            )
         return self
 
     @model_validator(mode="after")

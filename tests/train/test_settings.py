@@ -5,7 +5,7 @@ from dataclasses import MISSING, fields
 import pytest
 
 from limbeck.errors import InputError
-from limbeck.recipe import Train
+from limbeck.recipe import Train, parse_recipe
 from limbeck.train import TrainSettings
 
 
@@ -46,3 +46,12 @@ def test_identity_leaves_out_what_may_change_between_two_starts():
     one = TrainSettings(threads=1, checkpoint_seconds=5, device="cpu")
     assert one.identity() == TrainSettings(threads=2, checkpoint_seconds=9, device="cuda").identity()
     assert one.identity() != TrainSettings(learning_rate=0.1).identity()
+
+
+def test_a_recipe_refuses_an_epsilon_that_nobody_reads_before_any_work():
+    tree = {"student": {"model": "mobilenet_v2"}, "train": {"epsilon": 1e-3}}
+    with pytest.raises(InputError, match="train: epsilon: sgd has none"):
+        parse_recipe(tree, where="here", default_name="small")
+    assert parse_recipe(
+        {**tree, "train": {"epsilon": 1e-3, "optimizer": "rmsprop"}}, where="here", default_name="small"
+    )
