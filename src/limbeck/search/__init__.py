@@ -9,12 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from limbeck.search.ceilings import CandidateCost, Ceilings
-from limbeck.search.pareto import pareto_front
+from limbeck.search.compare import SamplerComparison, compare_samplers
+from limbeck.search.pareto import hypervolume, pareto_front
 from limbeck.search.result import StudyResult
 from limbeck.search.reward import Objective, absolute_reward, reward
 from limbeck.search.samplers import SAMPLERS, check_sampler
 from limbeck.search.space import Point, Scalar, Space
 from limbeck.search.study import run_study
+from limbeck.search.tabular import read_tabular
 
 if TYPE_CHECKING:
     from limbeck.search.blocks import mobilenet_blocks
@@ -30,16 +32,20 @@ __all__ = [
     "Objective",
     "Point",
     "PolicySampler",
+    "SamplerComparison",
     "Scalar",
     "Space",
     "StudyResult",
     "absolute_reward",
     "check_sampler",
+    "compare_samplers",
     "flat_space",
+    "hypervolume",
     "mnasnet_space",
     "mobilenet_blocks",
     "open_space",
     "pareto_front",
+    "read_tabular",
     "reward",
     "run_study",
 ]

@@ -1,10 +1,10 @@
-"""The Pareto set of accuracy against cost. Nothing here knows of studies or networks."""
+"""The Pareto set of accuracy against cost, and the area under it. Nothing here knows of studies or networks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["pareto_front"]
+__all__ = ["hypervolume", "pareto_front"]
 
 
 def pareto_front(points: Sequence[tuple[float, float]], *, higher_is_better: bool = True) -> list[int]:
@@ -29,3 +29,20 @@ def pareto_front(points: Sequence[tuple[float, float]], *, higher_is_better: boo
             front.append(index)
             best = gain
     return front
+
+
+def hypervolume(points: Sequence[tuple[float, float]], worst: tuple[float, float]) -> float:
+    """Area of what the points beat, up to `worst`: the union of the boxes between each point and it.
+
+    Args:
+        points: (accuracy, cost) pairs; more accuracy and less cost are better. Those beyond `worst` add nothing.
+        worst: (accuracy, cost) that every point of interest beats.
+
+    Example:
+        >>> hypervolume([(0.5, 1.0), (1.0, 3.0), (0.4, 2.0)], worst=(0.0, 4.0))
+        2.0
+    """
+    inside = [(accuracy, cost) for accuracy, cost in points if accuracy > worst[0] and cost < worst[1]]
+    front = [inside[index] for index in pareto_front(inside)]
+    ends = [*(cost for _, cost in front), worst[1]][1:]
+    return float(sum((accuracy - worst[0]) * (end - cost) for (accuracy, cost), end in zip(front, ends, strict=True)))
