@@ -24,7 +24,7 @@ app = typer.Typer(
     help="From a data set and a latency budget on a device to a compact network: accurate, calibrated, proven there.",
 )
 
-STAGES = ("train", "search", "distill", "calibrate", "export", "measure")
+STAGES = ("train", "search", "adapt", "distill", "calibrate", "export", "measure")
 SHOWN = ("losses", "methods", "models", "tasks", "data", "targets", "spaces", "recipes", "schema")
 
 RecipeArgument = Annotated[

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from limbeck.errors import InputError, LimbeckError
 from limbeck.export import export_probe
+from limbeck.files import read_json, write_json
 from limbeck.measure import measure_artifacts, open_device
 from limbeck.models import Network
 from limbeck.pipeline.context import Context
 from limbeck.search import Ceilings
 
-__all__ = ["ceilings_of", "check_budget", "time_networks"]
+__all__ = ["adapt_target", "ceilings_of", "check_budget", "search_ceilings", "time_networks", "time_reference"]
 
 PROBE_WARMUP = 10
 PROBE_RUNS = 100
+ANCHOR_TIMINGS = 3
 NOISE = 1.1  # a network up to so many times over the latency ceiling is let through here: the final timing tells
 
 
@@ -30,7 +33,24 @@ def ceilings_of(context: Context) -> Ceilings:
     )
 
 
-def check_budget(context: Context, network: Network, folder: Path, *, where: str) -> dict[str, Any]:
+def search_ceilings(context: Context) -> Ceilings:
+    """What the search may choose within: with `[adapt]` after it, its headroom above the latency that is reached there."""
+    adapt = context.recipe.adapt
+    if adapt is None:
+        return ceilings_of(context)
+    return replace(ceilings_of(context), max_latency_ms=adapt.headroom * adapt_target(context))
+
+
+def adapt_target(context: Context) -> float:
+    """The latency that `[adapt]` is to reach."""
+    section, budget = context.recipe.adapt, context.recipe.budget
+    assert section is not None
+    target = section.max_latency_ms or budget.max_latency_ms
+    assert target is not None  # the recipe is refused otherwise
+    return target
+
+
+def check_budget(context: Context, network: Network, where: str, folder: Path) -> dict[str, Any]:
     """Time an untrained network, so that a student over the budget is refused before hours go into it.
 
     Raises:
@@ -95,3 +115,19 @@ def time_networks(
     for artifact in artifacts:
         Path(artifact.path).unlink(missing_ok=True)
     return found
+
+
+def time_reference(context: Context, reference: Network, folder: Path) -> dict[str, Any]:
+    """The reference's own latency, which turns the candidates' ratios into milliseconds; kept, so that a resume has the same.
+
+    The least of several timings: what disturbs a timing only ever makes it longer, and an error here would shift every
+    candidate against the ceiling.
+    """
+    kept = folder / "reference.json"
+    if not kept.exists():
+        timings = [time_networks(context, [reference], folder / "probes")[0] for _ in range(ANCHOR_TIMINGS)]
+        for timed in timings:
+            if isinstance(timed, Exception):
+                raise timed
+        write_json(kept, min(timings, key=lambda timed: timed["latency_ms"]))
+    return read_json(kept)

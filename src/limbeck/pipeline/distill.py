@@ -14,9 +14,9 @@ import torch
 from limbeck.distill import Distillation, check_method, check_terms, distillation, distillation_from_terms, teacher_role
 from limbeck.errors import InputError, unknown_name
 from limbeck.models import Network
+from limbeck.pipeline.adapt import SEED_STAGE, adapted_student
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import StageRecord
-from limbeck.pipeline.search import student_network
 from limbeck.pipeline.teacher_cache import cache_inputs, use_teacher_cache
 from limbeck.pipeline.train import finish, keep_trained, weights_key, with_batch_size
 from limbeck.recipe import Assistant, Distill, Recipe, Train
@@ -80,10 +80,15 @@ class Lesson:
 
 
 def lessons_of(recipe: Recipe) -> list[Lesson]:
-    """The chain of a recipe, in order: each assistant learns from the one before, the student from the last of them."""
+    """The chain of a recipe, in order: each assistant learns from the one before, the student from the last of them.
+
+    Without a teacher, a student that was adapted learns from the seed that it was made of.
+    """
     if recipe.distill is None:
         return []
     teachers = {name: f"train/{name}" for name in recipe.teachers}
+    if not teachers and recipe.adapt is not None:
+        teachers = {"seed": SEED_STAGE}
     shares = tuple(teacher.share for teacher in recipe.teachers.values()) if len(teachers) > 1 else None
     chain: list[Lesson] = []
     for name, one in recipe.assistants.items():
@@ -125,7 +130,7 @@ def check_graph(recipe: Recipe) -> None:
 
 
 def _check_lesson(recipe: Recipe, lesson: Lesson) -> None:
-    method, has_teacher = lesson.section.method, recipe.teacher is not None
+    method, has_teacher = lesson.section.method, bool(lesson.teachers)
     if method is not None:
         check_method(method, lesson.section.options, has_teacher=has_teacher and lesson.role != "none")
     else:
@@ -133,6 +138,8 @@ def _check_lesson(recipe: Recipe, lesson: Lesson) -> None:
     what = "these terms" if method is None else f"method '{method}'"
     if lesson.role != "frozen" and recipe.assistants:
         raise InputError(f"{what}: learns from no ready teacher, so that [[teacher.assistants]] are of no use")
+    if lesson.role == "trained" and not recipe.teachers:
+        raise InputError(f"{what}: trains a second network along, and the seed is trained already; add [teacher]")
     given = [name for name in lesson.others if lesson.role == "trained" and recipe.teachers[name].weights]
     if given:
         raise InputError(f"{what}: {in_words(given[0])} trains along from scratch; leave its weights out")
@@ -188,7 +195,7 @@ def distill(context: Context, lesson: Lesson, upstream: dict[str, Any]) -> Stage
     inputs = context.inputs(*sections, task=recipe.task, **further, **upstream)
 
     def work(folder: Path) -> dict[str, Any]:
-        return _learn(context, lesson, student_network(context), folder)
+        return _learn(context, lesson, adapted_student(context), folder)
 
     return context.folder.do("distill/student", inputs, work, world=context.world, together=True)
 

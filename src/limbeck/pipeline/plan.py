@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 
+from limbeck.adapt import directions, split_rows
 from limbeck.pipeline.budget import PROBE_RUNS, PROBE_WARMUP, time_networks
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.distill import Lesson, build_graph, lessons_of, needs_trained_teacher, role_of_teacher
 from limbeck.pipeline.folder import RunFolder
 from limbeck.pipeline.resolve import resolve
 from limbeck.pipeline.teacher_cache import check_cache
-from limbeck.recipe import Recipe, Train
+from limbeck.recipe import Adapt, Recipe, Train
 from limbeck.train import Supervised, World, choose_device, network_outputs
 from limbeck.train.runtime import use_threads
 from limbeck.train.standing import Standing
@@ -31,6 +32,7 @@ __all__ = ["Pace", "estimate_run", "plan_run", "time_parts"]
 TIMED_SECONDS = 1.0  # of steps per training, after the first one, which warms up
 TIMED_STEPS = (3, 30)
 PROBE_SECONDS = 0.7  # export of a candidate, and its share of a device process
+PROBES_PER_PROPOSAL = 5  # until the widest choice that is enough faster is found
 EXPORT_SECONDS = 6.0  # of one deliverable: export, int8, parity and timing of a small network
 KEPT_COPIES = 3  # of every network's weights: stage, training, exported file
 TRAINING_COPIES = 8  # of the largest network's weights: two checkpoints with optimizer state, and the one being written
@@ -46,10 +48,11 @@ class Pace:
         epoch: seconds of an epoch with its validation, by training.
         evaluation: seconds of one pass over validation, by training.
         pictures: training pictures.
-        latency_ms: of the untrained student on the budget's target; 0 without a search.
+        latency_ms: of the untrained student on the budget's target; 0 without a search and an adaptation.
         params: of the networks that are trained, by training.
         teaching: seconds in which the ready teachers see all pictures once, by training; only of those that a cache spares.
         cache_bytes: of all caches.
+        directions: widths of the student that an adaptation may change.
     """
 
     steps: dict[str, int]
@@ -60,6 +63,7 @@ class Pace:
     params: dict[str, int]
     teaching: dict[str, float] = field(default_factory=dict)
     cache_bytes: int = 0
+    directions: int = 0
 
 
 def plan_run(recipe: Recipe, *, folder: Path | None = None) -> dict[str, Any]:
@@ -91,6 +95,8 @@ def time_parts(recipe: Recipe, *, folder: Path | None = None) -> Pace:
         if recipe.distill is None or role_of_teacher(recipe) != "none":
             for name, model in (recipe.teachers | recipe.assistants).items():
                 networks[name] = context.create(model, where=name)
+        if recipe.adapt is not None:
+            networks["seed"] = context.create(recipe.student, where="student")
         alone = {"student": recipe.train}
         if needs_trained_teacher(recipe):
             alone |= {name: one.train for name, one in recipe.teachers.items() if one.weights is None}
@@ -110,7 +116,7 @@ def time_parts(recipe: Recipe, *, folder: Path | None = None) -> Pace:
                     cache_bytes += kept
                     teaching[_timed_as(lesson)] = _time_teaching(context, others, choose_device(lesson.train.device))
         latency = 0.0
-        if recipe.search is not None:
+        if recipe.search is not None or recipe.adapt is not None:
             (probe,) = time_networks(context, [networks["student"]], Path(scratch) / "probe")
             latency = 1.0 if isinstance(probe, Exception) else probe["latency_ms"]
         return Pace(
@@ -119,6 +125,7 @@ def time_parts(recipe: Recipe, *, folder: Path | None = None) -> Pace:
             evaluation={name: one.evaluation for name, one in timed.items()},
             pictures=len(context.splits.train),
             latency_ms=latency,
+            directions=0 if recipe.adapt is None else _directions(networks["student"], recipe.adapt),
             params={name: network.params() for name, network in networks.items()},
             teaching=teaching,
             cache_bytes=cache_bytes,
@@ -129,7 +136,7 @@ def estimate_run(recipe: Recipe, pace: Pace) -> dict[str, Any]:
     """What `plan_run` returns, for a recipe whose parts were timed; it may differ from that one in epochs and trials."""
     rows: list[dict[str, Any]] = []
 
-    def add(stage: str, seconds: float, *, steps: int = 0, candidates: int = 0) -> None:
+    def add(stage: str, seconds: float, candidates: int = 0, *, steps: int = 0) -> None:
         rows.append({"stage": stage, "steps": steps, "candidates": candidates, "minutes": round(seconds / 60, 3)})
 
     def add_training(stage: str, kind: str, epochs: int) -> None:
@@ -145,6 +152,10 @@ def estimate_run(recipe: Recipe, pace: Pace) -> dict[str, Any]:
         timing = 2 * (PROBE_RUNS + PROBE_WARMUP) * pace.latency_ms / 1000 + PROBE_SECONDS  # each beside a reference
         each = (training + pace.evaluation["student"]) / recipe.search.workers + timing
         add("search", recipe.search.trials * each, candidates=recipe.search.trials)
+    if recipe.adapt is not None:
+        if recipe.adapt.seed_weights is None:
+            add_training("train/seed", "student", recipe.train.epochs)
+        add("adapt", *_adaptation(recipe, recipe.adapt, pace))
     if recipe.distill is None or recipe.baselines.plain:
         add_training("train/student" if recipe.distill is None else "train/plain", "student", recipe.train.epochs)
     for lesson in lessons_of(recipe):
@@ -166,6 +177,25 @@ def estimate_run(recipe: Recipe, pace: Pace) -> dict[str, Any]:
         "minutes": round(sum(row["minutes"] for row in rows), 3),
         "disk_bytes": 4 * (KEPT_COPIES * kept + TRAINING_COPIES * max(pace.params.values())) + pace.cache_bytes,
     }
+
+
+def _directions(network: Any, section: Adapt) -> int:
+    if network.table is None:
+        return 0
+    return len(directions(split_rows(network.table), grid=section.divisor, min_width=section.min_width))
+
+
+def _adaptation(recipe: Recipe, section: Adapt, pace: Pace) -> tuple[float, int]:
+    """Seconds and proposals at most: every step gains delta and no more, and every width makes a proposal."""
+    target = section.max_latency_ms or recipe.budget.max_latency_ms
+    assert target is not None  # the recipe is refused otherwise
+    start = target * section.headroom if recipe.search is not None else pace.latency_ms
+    steps = min(section.steps, math.ceil(max(0.0, 1 - target / start) / section.delta))
+    share = 1.0 if section.tune.limit is None else min(1.0, section.tune.limit / pace.pictures)
+    training = section.tune.epochs * share * (pace.epoch["student"] - pace.evaluation["student"])
+    probe = (PROBE_RUNS + PROBE_WARMUP) * pace.latency_ms / 1000 + PROBE_SECONDS
+    each = (training + pace.evaluation["student"]) / section.workers + PROBES_PER_PROPOSAL * probe
+    return steps * pace.directions * each, steps * pace.directions
 
 
 def _timed_as(lesson: Lesson) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from limbeck.export import EXPORTERS
 from limbeck.measure import open_device
 from limbeck.models import Network
 from limbeck.parts import find_part
+from limbeck.pipeline.adapt import seed_student
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.distill import Lesson, build_graph, check_graph, lessons_of
 from limbeck.pipeline.search import space_of
@@ -60,6 +62,10 @@ def resolve(context: Context) -> None:
     student = context.create(recipe.student, where="student")
     networks = {name: _teaching(context, name, model) for name, model in (recipe.teachers | recipe.assistants).items()}
     networks["student"] = student
+    if recipe.adapt is not None and recipe.search is None:
+        networks["student"] = seed_student(context)
+    if recipe.adapt is not None:  # apart from the student: a graph may freeze it
+        networks["seed"] = copy.deepcopy(networks["student"])
     for name, network in networks.items():
         context.problem.check_network(network, where=name)
     if recipe.search is not None:
@@ -105,6 +111,8 @@ def _check_weights(context: Context) -> None:
     given = {where: path for where, path in given.items() if not (path or "").startswith(("timm:", "torchvision:"))}
     if recipe.search is not None:
         given["search.seed_weights"] = recipe.search.seed_weights
+    if recipe.adapt is not None:
+        given["adapt.seed_weights"] = recipe.adapt.seed_weights
     for where, path in given.items():
         if path is not None and not Path(path).exists():
             raise InputError(f"{where}: {path}: no such file or folder")
@@ -114,7 +122,8 @@ def _check_search(context: Context) -> None:
     recipe = context.recipe
     if recipe.search is not None:
         check_sampler(recipe.search.sampler, recipe.search.sampler_options)
-        if recipe.data.validation == 0:
+    for name, section, scored in (("search", recipe.search, "candidates"), ("adapt", recipe.adapt, "proposals")):
+        if section is not None and recipe.data.validation == 0:
             raise InputError(
                 "search: needs a validation split to score candidates on; set data.validation above 0, or leave [search] out"
             )

@@ -12,6 +12,8 @@ from typing import Any
 from limbeck.console import say
 from limbeck.errors import GateFailed
 from limbeck.files import write_json
+from limbeck.models import Network
+from limbeck.pipeline.adapt import SEED_STAGE, adapt, adapted_student, narrowest_network, train_seed
 from limbeck.pipeline.baselines import train_off_the_shelf
 from limbeck.pipeline.budget import check_budget
 from limbeck.pipeline.calibrate import calibrate
@@ -30,7 +32,7 @@ from limbeck.train import join_world
 __all__ = ["SEEDS", "run_recipe", "run_seeds"]
 
 SEEDS = "seeds.json"
-ORDER = ("train", "search", "distill", "calibrate", "export", "measure")
+ORDER = ("train", "search", "adapt", "distill", "calibrate", "export", "measure")
 
 
 def run_recipe(
@@ -89,9 +91,7 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
 
     if context.is_writer and context.folder.record("export") is None:
         with tempfile.TemporaryDirectory(dir=context.folder.path) as scratch:
-            network = student_network(context) if recipe.search is None else cheapest_network(context)
-            where = "budget" if recipe.search is None else "budget: even the space's cheapest network"
-            check_budget(context, network, Path(scratch), where=where)
+            check_budget(context, *_least_network(context), Path(scratch))
     context.world.wait()
 
     if needs_trained_teacher(recipe):
@@ -104,14 +104,21 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
         if last < ORDER.index("search"):
             return records
         records["search"] = _told("search", search, context)
-        if last < ORDER.index("distill"):
+        if last < ORDER.index("adapt"):
             return records
-    after = upstream("search")
+    if recipe.adapt is not None:
+        if last < ORDER.index("adapt"):
+            return records
+        keep("seed", SEED_STAGE, _told("train the seed of the adaptation", train_seed, context, upstream("search")))
+        records["adapt"] = _told("adapt", adapt, context, upstream(SEED_STAGE))
+    if (recipe.search is not None or recipe.adapt is not None) and last < ORDER.index("distill"):
+        return records
+    after = upstream("search", "adapt")
     name = "student" if recipe.distill is None else "plain"
     if recipe.distill is None or recipe.baselines.plain:
         say(f"== train the {'student' if recipe.distill is None else 'same student without distillation'}")
         stage = f"train/{name}"
-        record = train_student(context, lambda: student_network(context), stage=stage, upstream=after, name=name)
+        record = train_student(context, lambda: adapted_student(context), stage=stage, upstream=after, name=name)
         keep(name, stage, record)
     if recipe.distill is not None:
         if last < ORDER.index("distill"):
@@ -141,6 +148,15 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
         records[verb] = _told(verb, work, context, models if verb == "calibrate" else single, trained)
         trained = trained | upstream(verb)
     return records
+
+
+def _least_network(context: Context) -> tuple[Network, str]:
+    """The fastest network that the run may come to, which must be within the budget, and what an error calls it."""
+    if context.recipe.adapt is not None:
+        return narrowest_network(context), "budget: even the narrowest network of the adaptation"
+    if context.recipe.search is not None:
+        return cheapest_network(context), "budget: even the space's cheapest network"
+    return student_network(context), "budget"
 
 
 def _told(what: str, work: Any, context: Context, *args: Any, **options: Any) -> StageRecord:

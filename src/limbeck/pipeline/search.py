@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from limbeck.console import Bar, bar, hushed, say, set_quiet
-from limbeck.files import fingerprint, read_json, write_json
+from limbeck.console import Bar, bar, say
+from limbeck.files import fingerprint
 from limbeck.models import Network, Table, build, inherit_weights
-from limbeck.pipeline.budget import ceilings_of, time_networks
+from limbeck.pipeline.briefly import OpenedRun, train_briefly
+from limbeck.pipeline.budget import search_ceilings, time_networks, time_reference
 from limbeck.pipeline.context import Context
-from limbeck.pipeline.folder import RunFolder, StageRecord
-from limbeck.pipeline.train import load_given, train_objective, weights_key
-from limbeck.recipe import Recipe, Train
+from limbeck.pipeline.folder import StageRecord
+from limbeck.pipeline.train import load_given, weights_key
 from limbeck.search import CandidateCost, Objective, Space, open_space, run_study
 from limbeck.types import Evaluation
 
 __all__ = ["cheapest_network", "search", "seed_network", "space_of", "student_network"]
-
-ANCHOR_TIMINGS = 3
 
 
 def space_of(context: Context) -> Space:
@@ -68,13 +65,15 @@ def search(context: Context) -> StageRecord:
         "storage",
     ):  # how many processes train, and where the ledger lies, changes no result
         inputs["search"].pop(schedule_only)
+    if context.recipe.adapt is not None:
+        inputs["ceilings"] = asdict(search_ceilings(context))
     if section.seed_weights:
         inputs["seed_weights"] = weights_key(section.seed_weights)
 
     def work(folder: Path) -> dict[str, Any]:
         space = space_of(context)
         reference = build(space.build(dict(space.reference)))
-        anchor = _time_reference(context, reference, folder)
+        anchor = time_reference(context, reference, folder)
         say(f"search: {space.size:,} networks; the reference takes {anchor['latency_ms']:.3g} ms")
 
         def time_candidates(points: list[dict[str, Any]]) -> list[CandidateCost | Exception]:
@@ -86,7 +85,7 @@ def search(context: Context) -> StageRecord:
             table = space.build(point)
             return table.params(), table.macs()
 
-        evaluate = ProxyEvaluation(context.recipe.resolved(), str(context.folder.path), context)
+        evaluate = ProxyEvaluation(OpenedRun.of(context))
         if evaluate.seed is not None:
             say("search: candidates inherit the seed network's weights by cropping")
         try:
@@ -100,7 +99,7 @@ def search(context: Context) -> StageRecord:
                     trials=section.trials,
                     batch=section.batch,
                     seed=section.seed,
-                    ceilings=ceilings_of(context),
+                    ceilings=search_ceilings(context),
                     time_candidates=time_candidates,
                     cheap_cost=cheap_cost,
                     evaluate=evaluate,
@@ -123,22 +122,6 @@ def search(context: Context) -> StageRecord:
         return {"study": tree, "architecture": space.build(study.best["point"]).to_json()}
 
     return context.folder.do("search", inputs, work, world=context.world)
-
-
-def _time_reference(context: Context, reference: Network, folder: Path) -> dict[str, Any]:
-    """The reference's own latency, which turns the candidates' ratios into milliseconds; kept, so that a resume has the same.
-
-    The least of several timings: what disturbs a timing only ever makes it longer, and an error here would shift every
-    candidate against the ceiling.
-    """
-    kept = folder / "reference.json"
-    if not kept.exists():
-        timings = [time_networks(context, [reference], folder / "probes")[0] for _ in range(ANCHOR_TIMINGS)]
-        for timed in timings:
-            if isinstance(timed, Exception):
-                raise timed
-        write_json(kept, min(timings, key=lambda timed: timed["latency_ms"]))
-    return read_json(kept)
 
 
 def cheapest_network(context: Context) -> Network:
@@ -177,34 +160,23 @@ def student_network(context: Context) -> Network:
 
 @dataclass
 class ProxyEvaluation:
-    """The short training that scores a candidate; picklable, so that worker processes can do it too.
+    """The short training that scores a candidate; picklable, so that worker processes can do it too."""
 
-    Each process opens the data once and keeps it for all its candidates.
-    """
-
-    recipe: dict[str, Any]
-    folder: str
-    context: Context | None = field(default=None, repr=False)
+    run: OpenedRun
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"recipe": self.recipe, "folder": self.folder, "context": None}
-
-    def _open(self) -> Context:
-        if self.context is None:  # in a worker process
-            set_quiet(True)
-            self.context = Context(Recipe.model_validate(self.recipe), RunFolder(self.folder))
-        return self.context
+        return {"run": self.run}  # not the seed network: each process reads its own
 
     @property
     def seed(self) -> Network | None:
         """The network whose weights candidates inherit."""
         if not hasattr(self, "_seed"):
-            self._seed = seed_network(self._open())
+            self._seed = seed_network(self.run.open())
         return self._seed
 
     def __call__(self, point: dict[str, Any], seed: int) -> Evaluation:
         """Train one candidate for the proxy's few epochs and return its accuracy on validation."""
-        context, started = self._open(), time.perf_counter()
+        context, started = self.run.open(), time.perf_counter()
         section = context.recipe.search
         assert section is not None
         table = space_of(context).build(point)
@@ -212,48 +184,14 @@ class ProxyEvaluation:
         network = build(table)
         if self.seed is not None:
             inherit_weights(self.seed, network)
-        pictures = (
-            context.splits.train if section.proxy.limit is None else context.splits.train.limited(section.proxy.limit)
-        )
-        train = _proxy_settings(context.recipe.train, section.proxy, workers=section.workers)
-        folder = Path(self.folder) / "stages" / "search" / "candidates" / fingerprint([point, seed])
-        evaluate = context.evaluator(train.device)
-        assert evaluate is not None  # resolve refuses a search without a validation split
-        with hushed():
-            train_objective(
-                context,
-                network,
-                train,
-                folder,
-                seed=seed,
-                name="candidate",
-                pictures=pictures,
-                select=False,
-                is_shared=False,
-            )
-        figures = evaluate(network)
-        shutil.rmtree(folder, ignore_errors=True)
+        folder = context.folder.stage("search") / "candidates" / fingerprint([point, seed])
+        figures = train_briefly(context, network, section.proxy, folder, seed=seed, workers=section.workers)
         return Evaluation(
             "complete",
             accuracy=figures[context.task.primary],
             seconds=time.perf_counter() - started,
             metrics={name: value for name, value in figures.items() if name != context.task.primary},
         )
-
-
-def _proxy_settings(train: Train, proxy: Any, *, workers: int) -> Train:
-    threads = train.threads
-    if threads is None and workers > 1:  # trainings side by side share the cores
-        threads = max(1, (os.cpu_count() or 1) // workers)
-    return train.model_copy(
-        update={
-            "epochs": proxy.epochs,
-            "learning_rate": proxy.learning_rate or train.learning_rate,
-            "warmup_epochs": min(train.warmup_epochs, proxy.epochs / 4),
-            "ema": 0.0,  # an average over so few steps says nothing
-            "threads": threads,
-        }
-    )
 
 
 def _cost(timed: dict[str, Any], anchor_ms: float) -> CandidateCost:

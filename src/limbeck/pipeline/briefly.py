@@ -1,0 +1,92 @@
+"""Short trainings that score a network, here or in worker processes. Which networks are scored is the stages' own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from limbeck.console import hushed, set_quiet
+from limbeck.models import Network
+from limbeck.pipeline.context import Context
+from limbeck.pipeline.folder import RunFolder
+from limbeck.pipeline.train import train_objective
+from limbeck.recipe import Proxy, Recipe, Train
+
+__all__ = ["OpenedRun", "train_briefly"]
+
+
+@dataclass
+class OpenedRun:
+    """A run that worker processes can be sent: each opens the data once and keeps it for all that it is asked."""
+
+    recipe: dict[str, Any]
+    folder: str
+    context: Context | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, context: Context) -> OpenedRun:
+        """The run of this process."""
+        return cls(context.recipe.resolved(), str(context.folder.path), context)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"recipe": self.recipe, "folder": self.folder, "context": None}
+
+    def open(self) -> Context:
+        """The run, in whatever process this is."""
+        if self.context is None:  # in a worker process
+            set_quiet(True)
+            self.context = Context(Recipe.model_validate(self.recipe), RunFolder(self.folder))
+        return self.context
+
+
+def train_briefly(
+    context: Context, network: Network, proxy: Proxy, folder: Path, *, seed: int, workers: int
+) -> dict[str, float]:
+    """Train a network for a short while, in place, and return its figures on validation.
+
+    Args:
+        context: the run.
+        network: trained in place.
+        proxy: for how long, on how much.
+        folder: of checkpoints; gone afterwards.
+        seed: of the training.
+        workers: such trainings side by side, which share the cores.
+    """
+    recipe = context.recipe
+    pictures = context.splits.train if proxy.limit is None else context.splits.train.limited(proxy.limit)
+    train = _settings(recipe.train, proxy, workers=workers)
+    evaluate = context.evaluator(train.device)
+    assert evaluate is not None  # resolve refuses such a recipe without a validation split
+    with hushed():
+        train_objective(
+            context,
+            network,
+            train,
+            folder,
+            seed=seed,
+            name="candidate",
+            pictures=pictures,
+            select=False,
+            is_shared=False,
+        )
+    figures = evaluate(network)
+    shutil.rmtree(folder, ignore_errors=True)
+    return figures
+
+
+def _settings(train: Train, proxy: Proxy, *, workers: int) -> Train:
+    threads = train.threads
+    if threads is None and workers > 1:  # trainings side by side share the cores
+        threads = max(1, (os.cpu_count() or 1) // workers)
+    return train.model_copy(
+        update={
+            "epochs": proxy.epochs,
+            "learning_rate": proxy.learning_rate or train.learning_rate,
+            "warmup_epochs": min(train.warmup_epochs, proxy.epochs / 4),
+            "ema": 0.0,  # an average over so few steps says nothing
+            "threads": threads,
+        }
+    )

@@ -1,0 +1,169 @@
+"""The stage in a run: seed, adaptation, last training; also with workers, from given weights, and from scratch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from narrow_networks import tiny_table
+from small_run import run_to_report, small_recipe, small_tree
+
+from limbeck.adapt import run_netadapt
+from limbeck.errors import InputError
+from limbeck.models import build, load_network, save_network
+from limbeck.pipeline import adapt, budget
+from limbeck.pipeline.budget import search_ceilings
+from limbeck.pipeline.context import Context
+from limbeck.pipeline.distill import lessons_of
+from limbeck.pipeline.folder import RunFolder
+from limbeck.pipeline.plan import plan_run
+from limbeck.pipeline.resolve import resolve
+from limbeck.pipeline.run import run_recipe
+from limbeck.recipe import parse_recipe
+
+torch.set_num_threads(1)
+LIBRARY = {"adapt": {}, "student__model": "timm:mobilenetv3_small_050", "student__width_multiplier": 1.0}
+
+
+@pytest.fixture(scope="module")
+def seed_folder(tmp_path_factory):
+    """A small network with few widths, as a run would leave it."""
+    torch.manual_seed(0)
+    return save_network(build(replace(tiny_table(), num_classes=10)), tmp_path_factory.mktemp("seed"))
+
+
+def adapt_recipe(seed_folder, **changes):
+    known = {
+        "search": None,
+        "teacher": None,
+        "distill": None,
+        "budget__max_latency_ms": 0.12,
+        "adapt": {"delta": 0.05, "tune": {"limit": 32}, "seed_weights": str(seed_folder)},
+        "baselines__plain": False,
+    }
+    return small_recipe(**(known | changes))
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Latencies counted instead of taken from exported files: exports take most of a small adaptation's time."""
+
+    def by_macs(context, networks, folder, *, reference=None):
+        ms = [0.1 + 0.2 * one.macs() / 1e6 for one in networks]
+        against = None if reference is None else 0.1 + 0.2 * reference.macs() / 1e6
+        return [{"latency_ms": one, "size_bytes": 1, "ratio": None if against is None else one / against} for one in ms]
+
+    monkeypatch.setattr(adapt, "time_networks", by_macs)
+    monkeypatch.setattr(budget, "time_networks", by_macs)
+
+
+def test_a_run_adapts_its_seed_and_learns_from_it(seed_folder, tmp_path):
+    recipe = adapt_recipe(seed_folder)
+    assert recipe.distill is not None  # filled in: the seed teaches
+    report = run_to_report(recipe, tmp_path / "run")
+    stages = {stage["name"]: stage for stage in report["stages"]}
+    assert list(stages)[:3] == ["train/seed", "adapt", "distill/student"]
+    assert " steps, 0.131 to 0.1" in stages["adapt"]["note"]
+    models = {model["name"]: model for model in report["models"]}
+    assert models["seed"]["role"] == "the network that was made narrower"
+    assert models["student"]["params"] < models["seed"]["params"]
+    folder = tmp_path / "run" / "stages" / "adapt"
+    iterates = RunFolder(tmp_path / "run").need("adapt").result["adaptation"]["iterates"]
+    assert iterates[-1]["latency_ms"] <= 0.12 < iterates[-2]["latency_ms"]
+    for one in iterates:  # every step is a deliverable
+        assert load_network(folder / one["folder"]).params() == one["params"]
+    student = load_network(tmp_path / "run" / "stages" / "distill" / "student")
+    assert student.table == load_network(folder).table
+    assert not (folder / "probes").exists()
+    assert not (folder / "tuning").exists()
+
+
+def test_workers_change_nothing_and_a_stopped_run_goes_on(seed_folder, tmp_path, monkeypatch, quick):
+    tree = {"delta": 0.05, "steps": 2, "divisor": 16, "tune": {"limit": 32}, "seed_weights": str(seed_folder)}
+    recipe = adapt_recipe(seed_folder, adapt=tree)
+    run_recipe(recipe, tmp_path / "one", until="adapt")
+    expected = RunFolder(tmp_path / "one").need("adapt").result["adaptation"]
+    beside = recipe.model_copy(update={"adapt": recipe.adapt.model_copy(update={"workers": 2})})
+
+    def stops_after_a_step(*args, **options):
+        run_netadapt(*args, **(options | {"steps": 1}))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(adapt, "run_netadapt", stops_after_a_step)
+        with pytest.raises(KeyboardInterrupt):
+            run_recipe(beside, tmp_path / "two", until="adapt")
+    run_recipe(beside, tmp_path / "two", until="adapt")
+    assert RunFolder(tmp_path / "two").need("adapt").result["adaptation"] == expected
+
+
+def test_from_scratch_the_last_training_starts_anew_without_the_seed(seed_folder, tmp_path, quick):
+    tree = {"delta": 0.05, "tune": {"limit": 32}, "seed_weights": str(seed_folder), "final": "scratch"}
+    recipe = adapt_recipe(seed_folder, adapt=tree)
+    assert recipe.distill is None
+    report = run_to_report(recipe, tmp_path / "run")
+    assert [stage["name"] for stage in report["stages"]][:3] == ["train/seed", "adapt", "train/student"]
+
+
+def test_without_given_weights_the_student_is_trained_first(tmp_path, quick):
+    recipe = small_recipe(
+        search=None,
+        teacher=None,
+        distill=None,
+        budget__max_latency_ms=2.0,
+        adapt={"steps": 1, "max_latency_ms": 0.11, "delta": 0.02, "tune": {"limit": 32}},
+    )
+    with pytest.raises(InputError, match=r"0\.11 ms cannot be reached: the network with every width at its least"):
+        run_recipe(recipe, tmp_path / "low", until="adapt")
+    assert RunFolder(tmp_path / "low").record("train/seed").result["origin"] == "trained"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget__max_latency_ms": None}, "adapt: needs a latency to reach; give budget.max_latency_ms or adapt"),
+        ({"search": {"trials": 2}}, "adapt.seed_weights: with .search. the seed is what the search found"),
+    ],
+)
+def test_a_recipe_that_cannot_be_meant_is_refused_as_it_is_read(seed_folder, changes, message):
+    with pytest.raises(InputError, match=message):
+        adapt_recipe(seed_folder, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data__validation": 0.0}, "adapt: needs a validation split to score proposals on"),
+        ({"adapt": {"seed_weights": "nowhere"}}, "adapt.seed_weights: nowhere: no such file or folder"),
+        (
+            LIBRARY,
+            "adapt: only networks that are built from tables",
+        ),
+        ({"distill": {"method": "dml"}}, "trains a second network along, and the seed is trained already"),
+    ],
+)
+def test_what_would_stop_the_run_later_is_told_before_any_work(seed_folder, tmp_path, changes, message):
+    recipe = adapt_recipe(seed_folder, **changes)
+    with pytest.raises(InputError, match=message):
+        resolve(Context(recipe, RunFolder(tmp_path)))
+
+
+def test_a_teacher_of_the_recipe_comes_before_the_seed():
+    recipe = small_recipe(search=None, adapt={})
+    assert lessons_of(recipe)[-1].teachers == {"teacher": "train/teacher"}
+    tree = small_tree(search=None, adapt={}, teacher=None, distill={"method": "kd"})
+    assert lessons_of(parse_recipe(tree, where="test"))[-1].teachers == {"seed": "train/seed"}
+
+
+def test_the_search_before_an_adaptation_has_headroom(tmp_path):
+    recipe = small_recipe(adapt={"headroom": 1.5}, budget__max_latency_ms=2.0)
+    assert search_ceilings(Context(recipe, RunFolder(tmp_path))).max_latency_ms == 3.0
+    assert search_ceilings(Context(small_recipe(), RunFolder(tmp_path))).max_latency_ms == 2.0
+
+
+def test_the_plan_counts_the_seed_and_the_proposals(seed_folder):
+    recipe = adapt_recipe(seed_folder, adapt={"delta": 0.1}, budget__max_latency_ms=0.15)
+    rows = {row["stage"]: row for row in plan_run(recipe)["stages"]}
+    assert rows["train/seed"]["steps"] == rows["distill/student"]["steps"]
+    assert rows["adapt"]["candidates"] > 0
