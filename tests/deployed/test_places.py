@@ -78,7 +78,7 @@ def test_boxes_are_chosen_as_the_network_s_own(seed):
     deltas = torch.stack([encode_boxes(one, anchors) for one in corners])
     out = AnchorOutputs(logits, deltas, anchors)
     decoded = torch.cat([out.boxes(), out.class_scores()], 2).numpy()
-    found = choose_found(decoded, CHOICE)
+    found = choose_found(decoded, **CHOICE)
     assert found.shape == (3, 12, 6)
     for rows, expected in zip(found, choose_boxes(out, **CHOICE), strict=True):
         count = len(expected.labels)
@@ -91,6 +91,6 @@ def test_boxes_are_chosen_as_the_network_s_own(seed):
 def test_rows_are_filled_up_with_zeros():
     decoded = np.zeros((1, 2, 5), np.float32)
     decoded[0, 0] = [0.1, 0.1, 0.5, 0.5, 0.9]
-    found = choose_found(decoded, CHOICE)
+    found = choose_found(decoded, **CHOICE)
     np.testing.assert_allclose(found[0, 0], [0.1, 0.1, 0.5, 0.5, 0.9, 0])
     assert not found[0, 1:].any()

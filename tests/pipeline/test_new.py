@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from places_run import boxes_folder, masks_folder
 
 from limbeck.errors import InputError
 from limbeck.pipeline import plan
@@ -60,6 +61,15 @@ def test_a_standard_set_by_name(shapes: Path) -> None:
     recipe = read_recipe(make("digits"))
     assert (recipe.name, recipe.data.name, recipe.data.path) == ("digits", "digits", None)
     assert not recipe.augment.flip  # a mirrored digit is another sign
+
+
+def test_masks_and_boxes_are_not_taken_for_classes(tmp_path: Path) -> None:
+    for place, task in (
+        (masks_folder(tmp_path / "masks", {"train": 2, "test": 2}), "segmentation"),
+        (boxes_folder(tmp_path / "boxes", {"train": 2, "val": 2}), "detection"),
+    ):
+        with pytest.raises(InputError, match=f"looks like pictures for {task}"):
+            recipe_for_data(str(place), out=tmp_path / "run")
 
 
 def test_an_existing_file_is_not_overwritten(shapes: Path) -> None:

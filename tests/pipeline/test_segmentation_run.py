@@ -8,15 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from places_run import masks_folder, places_recipe
+from places_run import FAKE, masks_folder, places_recipe
 
 import limbeck
+from limbeck.deployed import read_artifact
 from limbeck.errors import InputError
 from limbeck.files import read_json
+from limbeck.measure import open_device
+from limbeck.pipeline.context import Context
+from limbeck.pipeline.folder import RunFolder
 from limbeck.pipeline.predict import predict_files
+from limbeck.pipeline.problems import Case
 from limbeck.pipeline.run import run_recipe
 from limbeck.pipeline.use import evaluate_model
 
+NETWORKS = ("lraspp_mobilenet_v3_small", "raspp_mobilenet_v2")
 COUNTS = {"train": 16, "val": 8, "test": 6}
 
 
@@ -29,7 +35,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     data = {"name": "masks", "path": str(scenes)}
-    run_recipe(places_recipe("segmentation", data, "lraspp_mobilenet_v3_small", "raspp_mobilenet_v2"), folder)
+    run_recipe(places_recipe("segmentation", data, *NETWORKS), folder)
     return folder
 
 
@@ -65,7 +71,7 @@ def test_kept_confusions_agree_with_the_pictures(run: Path, scenes: Path) -> Non
 def test_a_finished_run_is_not_done_again(run: Path, scenes: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.glob("stages/**/report.json")}
     data = {"name": "masks", "path": str(scenes)}
-    run_recipe(places_recipe("segmentation", data, "lraspp_mobilenet_v3_small", "raspp_mobilenet_v2"), run)
+    run_recipe(places_recipe("segmentation", data, *NETWORKS), run)
     assert {path: path.stat().st_mtime_ns for path in run.glob("stages/**/report.json")} == before
 
 
@@ -97,27 +103,29 @@ def test_predicted_maps_are_in_the_picture_s_own_size(run: Path, scenes: Path, t
     np.testing.assert_array_equal(np.asarray(written), found.maps[0])
 
 
-def test_a_file_of_classes_says_what_the_one_of_probabilities_says(run: Path, scenes: Path) -> None:
-    """The same run with `export.output = "classes"`: bytes per pixel, held to the proven probabilities."""
-    before = limbeck.load(run).predict(scenes / "test/images/025.png").maps[0]
-    whole = evaluate_model(str(run), str(scenes))
-    recipe = places_recipe(
-        "segmentation",
-        {"name": "masks", "path": str(scenes)},
-        "lraspp_mobilenet_v3_small",
-        "raspp_mobilenet_v2",
-        output="classes",
-        int8="off",
+def test_a_file_of_classes_says_what_the_one_of_probabilities_says(run: Path, scenes: Path, tmp_path: Path) -> None:
+    """`export.output = "classes"`: bytes per pixel, made of the proven file and held to it."""
+    data = {"name": "masks", "path": str(scenes)}
+    recipe = places_recipe("segmentation", data, *NETWORKS, output="classes")
+    context = Context(recipe, RunFolder(run))
+    case = Case(
+        open_device(FAKE),
+        context.load("distill/student"),
+        context.predictions("distill/student").test,
+        context.splits.test,
+        context.folder.need("calibrate").result["models"]["student"]["temperature"],
+        recipe.export,
     )
-    run_recipe(recipe, run)
-    model = limbeck.load(run)
-    assert model.metadata["output"] == "classes"
-    np.testing.assert_array_equal(model.predict(scenes / "test/images/025.png").maps[0], before)
-    gates = read_json(run / "report.json")["parity"]
-    assert [gate["kind"] for gate in gates if gate["model"] == "student"] == ["tensor", "metric", "metric"]
-    assert all(gate["passed"] for gate in gates)
-    figures = evaluate_model(str(run), str(scenes))
-    assert figures["miou"] == pytest.approx(whole["miou"], abs=1e-6)
+    graph = read_artifact(run / "export/model.onnx")
+    artifact = context.problem.finish(graph, tmp_path / "classes.onnx", recipe.export)
+    gates, _ = context.problem.prove(graph, artifact, case)
+    assert [(gate["kind"], gate["passed"]) for gate in gates] == [("tensor", True), ("metric", True), ("metric", True)]
+    whole, classes = limbeck.load(run), limbeck.load(artifact.path)
+    assert classes.metadata["output"] == "classes"
+    picture = scenes / "test/images/025.png"
+    np.testing.assert_array_equal(classes.predict(picture).maps[0], whole.predict(picture).maps[0])
+    figures = evaluate_model(artifact.path, str(scenes))
+    assert figures["miou"] == pytest.approx(evaluate_model(str(run), str(scenes))["miou"], abs=1e-6)
     assert "ece" not in figures
 
 
@@ -133,9 +141,7 @@ def test_a_file_of_classes_says_what_the_one_of_probabilities_says(run: Path, sc
 def test_what_segmentation_has_not_is_told_before_any_work(
     scenes: Path, tmp_path: Path, changes: dict, message: str
 ) -> None:
-    recipe = places_recipe(
-        "segmentation", {"name": "masks", "path": str(scenes)}, "lraspp_mobilenet_v3_small", "raspp_mobilenet_v2"
-    )
+    recipe = places_recipe("segmentation", {"name": "masks", "path": str(scenes)}, *NETWORKS)
     tree = json.loads(recipe.model_dump_json())
     changed = type(recipe).model_validate(
         {**tree, **{key: {**(tree[key] or {}), **value} for key, value in changes.items()}}

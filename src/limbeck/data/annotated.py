@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from limbeck.console import warn
+from limbeck.data.folder import SPLIT_NAMES
 from limbeck.data.inspect import inspect_pictures
 from limbeck.data.open import OPENERS
 from limbeck.data.picture_set import PictureSet
@@ -21,22 +22,47 @@ from limbeck.data.review import Review
 from limbeck.errors import InputError
 from limbeck.pictures import Fit
 
-__all__ = ["find_annotated", "read_annotated"]
+__all__ = ["annotated_kind", "find_annotated", "read_annotated"]
 
 WORDS: dict[Kind, str] = {"mask": "a mask each", "boxes": "boxes"}
+
+
+def annotated_kind(path: str) -> Kind | None:
+    """What is known of each picture in a folder whose layout tells that it is more than a class; None = not told."""
+    place = Path(path).expanduser()
+    if not place.is_dir():
+        return None
+    folders = _folders(place)
+    if folders & {"gtfine", "segmentationclass"} or {"images", "masks"} <= folders:
+        return "mask"
+    is_boxes = _is_coco(place) or {"jpegimages", "annotations"} <= folders or {"images", "labels"} <= folders
+    return "boxes" if is_boxes else None
 
 
 def find_annotated(path: str, kind: Kind) -> str:
     """The reader (as in `data.name`) for the annotated pictures at `path`."""
     place = Path(path).expanduser()
+    folders = _folders(place) if place.is_dir() else set()
     if kind == "mask":
-        signs = {"cityscapes": "gtFine", "voc_segmentation": "SegmentationClass"}
-        return next((name for name, sign in signs.items() if (place / sign).is_dir()), "masks")
-    if (place / "JPEGImages").is_dir():
+        signs = {"gtfine": "cityscapes", "segmentationclass": "voc_segmentation"}
+        return next((name for sign, name in signs.items() if sign in folders), "masks")
+    if "jpegimages" in folders:
         return "voc_detection"
-    if any(place.glob("annotations/*.json")) or any(place.glob("*/_annotations.coco.json")):
+    if _is_coco(place):
         return "coco"
-    return "yolo" if any(place.glob("*.yaml")) or any(place.glob("**/labels")) else "boxes"
+    return "yolo" if "labels" in folders else "boxes"
+
+
+def _folders(place: Path) -> set[str]:
+    """Names, in lower case, of the folders in a folder and in those of its splits."""
+    inside = [each for each in place.iterdir() if each.is_dir()]
+    splits = [each for each in inside if each.name.lower() in SPLIT_NAMES]
+    further = [each for split in splits for each in split.iterdir() if each.is_dir()]
+    return {each.name.lower() for each in (*inside, *further)}
+
+
+def _is_coco(place: Path) -> bool:
+    return any(place.glob("annotations/instances_*.json")) or any(place.glob("*/_annotations.coco.json"))
 
 
 def read_annotated(

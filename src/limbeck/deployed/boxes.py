@@ -5,9 +5,7 @@ Not here: running a model (`model`); the same choice inside a graph (`export`), 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -41,22 +39,31 @@ class FoundBoxes:
         return [[self.class_names[index] for index in one] for one in self.classes]
 
 
-def choose_found(decoded: np.ndarray, choice: Mapping[str, Any]) -> np.ndarray:
+def choose_found(
+    decoded: np.ndarray,
+    *,
+    score_threshold: float = 0.001,
+    iou_threshold: float = 0.6,
+    candidates: int = 300,
+    limit: int = 100,
+) -> np.ndarray:
     """[N, L, 6] float32 rows of x1, y1, x2, y2, score, label: what is kept of every anchor's boxes and scores, class by
     class, the surest first, filled up with zeros.
 
     Args:
         decoded: [N, A, 4 + K] float32, boxes and scores.
-        choice: `score_threshold`, `iou_threshold`, `candidates` of each class, and the `limit` L of a picture.
+        score_threshold: boxes at or below it are dropped.
+        iou_threshold: overlap, intersection over union, above which the less sure box is dropped.
+        candidates: of each class before that, the surest.
+        limit: L, of a picture after it, of all classes.
     """
-    limit = int(choice["limit"])
     chosen = np.zeros((len(decoded), limit, COLUMNS), np.float32)
     for rows, picture in zip(chosen, decoded, strict=True):
         boxes, found = picture[:, :4], []
         for label, scores in enumerate(picture[:, 4:].T):
-            order = np.argsort(-scores, kind="stable")[: int(choice["candidates"])]
-            order = order[scores[order] > choice["score_threshold"]]
-            kept = order[_apart(boxes[order], float(choice["iou_threshold"]))]
+            order = np.argsort(-scores, kind="stable")[:candidates]
+            order = order[scores[order] > score_threshold]
+            kept = order[_apart(boxes[order], iou_threshold)]
             found.append(np.column_stack([boxes[kept], scores[kept], np.full(len(kept), label, np.float32)]))
         all_classes = np.concatenate(found)
         best = all_classes[np.argsort(-all_classes[:, 4], kind="stable")[:limit]]

@@ -120,7 +120,11 @@ class DeployedModel:
         if self.task == "detection":
             if scores.ndim != 3:
                 raise InputError(f"{self.path}: gives {list(scores.shape)}, not rows of boxes per picture")
-            return choose_found(scores, self.metadata["choice"]) if self.metadata.get("output") == "boxes" else scores
+            return (
+                choose_found(scores, **self.metadata.get("choice", {}))
+                if self.metadata.get("output") == "boxes"
+                else scores
+            )
         return _as_probabilities(scores, self.path, known="schema" in self.metadata)
 
     def predict(self, pictures: Any, *, batch_size: int = 32) -> Any:

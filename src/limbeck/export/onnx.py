@@ -101,7 +101,6 @@ def _describe(network: nn.Module, sample_size: tuple[int, int], **facts: Any) ->
     return {
         "schema": METADATA_SCHEMA,
         "limbeck": limbeck.__version__,
-        "task": "classification",
         "class_names": class_names,
         "num_classes": getattr(network, "num_classes", len(class_names) or None),
         "input_size": [height, width],
@@ -135,7 +134,7 @@ def _floats(values: Any) -> list[float] | None:
 def _export(network: nn.Module, path: str | Path, facts: dict[str, Any], *, quick: bool) -> Artifact:
     path = Path(path)
     try:
-        text = json.dumps(facts, allow_nan=False)
+        json.dumps(facts, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: metadata must be plain JSON values ({error})") from error
     (height, width), channels = facts["input_size"], facts["in_channels"]
@@ -146,12 +145,12 @@ def _export(network: nn.Module, path: str | Path, facts: dict[str, Any], *, quic
     example = torch.zeros((2, *shape), dtype=torch.uint8 if is_bytes else torch.float32)
     try:
         with _quiet(), torch.no_grad():
-            output = PROBABILITIES if isinstance(wrapped.network(_blank(shape, is_bytes)), torch.Tensor) else BOXES
+            task, output = _kind(wrapped.network(_blank(shape, is_bytes)))
             model = _trace_quickly(wrapped, example, output) if quick else _trace(wrapped, example, output)
         tidy(model)
         model.producer_name, model.producer_version = "limbeck", limbeck.__version__
         entry = model.metadata_props.add()
-        entry.key, entry.value = METADATA_KEY, text
+        entry.key, entry.value = METADATA_KEY, json.dumps({"task": task, "output": output, **facts})
         onnx.checker.check_model(model)
     except Exception as error:  # exporters raise nearly anything on what they cannot trace
         raise LimbeckError(f"{path.name}: cannot export {_name(network)} to ONNX ({_first_line(error)})") from error
@@ -165,6 +164,13 @@ def _export(network: nn.Module, path: str | Path, facts: dict[str, Any], *, quic
         input_dtype=facts["preprocess"],
         size_bytes=path.stat().st_size,
     )
+
+
+def _kind(said: Any) -> tuple[str, str]:
+    """What a network is for, by what it gives of a picture, and what its file will give."""
+    if not isinstance(said, torch.Tensor):
+        return "detection", BOXES
+    return "segmentation" if said.dim() == 4 else "classification", PROBABILITIES
 
 
 def _blank(shape: tuple[int, ...], is_bytes: bool) -> torch.Tensor:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from limbeck.console import say, warn
 from limbeck.data import Look, look_at
+from limbeck.data.annotated import annotated_kind
 from limbeck.errors import InputError
 from limbeck.files import write_text
 from limbeck.pipeline.start import open_recipe
@@ -54,6 +55,7 @@ def write_new_recipe(
     from limbeck.measure import open_device
 
     open_device(target)
+    _check_kind(data)
     look = look_at(data)
     name = _name(data)
     path = output or Path(f"{name}.toml")
@@ -101,6 +103,7 @@ def recipe_for_data(
         if recipe.data.path is None or Path(recipe.data.path).resolve() != Path(data).resolve():
             raise InputError(f"{folder}: holds a run on other data ({recipe.data.path}); choose another --out")
         return recipe, folder
+    _check_kind(data)
     look = look_at(data)
     texts = {e: recipe_text(name, look, e, target=TARGET, max_latency_ms=None) for e in EFFORTS[DEFAULT:]}
     with tempfile.TemporaryDirectory() as scratch:
@@ -112,6 +115,17 @@ def recipe_for_data(
         write_text(path, texts[effort])
         say(f"recipe: {path} (made from the pictures; change it, or set fields with --set)")
     return recipe, folder
+
+
+def _check_kind(data: str) -> None:
+    """Refuse what is annotated place by place: its folders would be taken for classes."""
+    kind = annotated_kind(data)
+    if kind is not None:
+        task, recipe = {"mask": ("segmentation", "camvid/quick"), "boxes": ("detection", "bccd/quick")}[kind]
+        raise InputError(
+            f'{data}: looks like pictures for {task}, for which recipes are written by hand; start from "{recipe}" '
+            "(see `limbeck show recipes`)"
+        )
 
 
 def recipe_text(name: str, look: Look, effort: Effort, *, target: str, max_latency_ms: float | None) -> str:

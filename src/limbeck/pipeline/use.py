@@ -15,9 +15,9 @@ from limbeck.errors import InputError
 from limbeck.files import read_json
 from limbeck.pictures import Fit
 
-BINS = 15  # of the calibration error
-
 __all__ = ["evaluate_model", "match_classes", "measure_anything", "measurement_text"]
+
+BINS = 15  # of the calibration error
 
 
 def evaluate_model(model: str, data: str, *, target: str = "onnxruntime") -> dict[str, Any]:

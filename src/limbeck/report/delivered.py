@@ -54,7 +54,11 @@ def judge_calibration(report: Report) -> Iterator[Finding]:
     """Whether the temperature brought confidence nearer to accuracy."""
     student = report.model_named("student")
     reliability = student.reliability if student else None
-    if reliability is None or reliability.before is None or reliability.before.ece is None:
+    if reliability is None:
+        return
+    if reliability.before is None or reliability.before.ece is None:
+        if reliability.reason:
+            yield "neutral", "calibration", f"Confidence was not calibrated: {reliability.reason}."
         return
     before = reliability.before.ece
     if reliability.after is None or reliability.after.ece is None:

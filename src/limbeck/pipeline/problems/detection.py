@@ -96,8 +96,8 @@ class DetectionProblem:
         return paired_bootstrap(figures[0], figures[1], len(pictures), draws=DRAWS)
 
     def facts(self, export: Export) -> dict[str, Any]:
-        """That the graph gives every anchor's box, and how boxes are chosen from them."""
-        return {"output": "boxes", "choice": dict(self.task.choice)}
+        """How boxes are chosen from every anchor's."""
+        return {"choice": dict(self.task.choice)}
 
     def finishes(self, export: Export) -> bool:
         """Whether boxes are chosen in the graph."""
@@ -193,7 +193,7 @@ class DetectionProblem:
     def _said(self, artifact: Artifact, case: Case) -> Kept:
         def run(pictures: np.ndarray) -> np.ndarray:
             given = case.device.run(artifact, as_input(pictures, artifact))
-            return given if self.finishes(case.export) else choose_found(given, self.task.choice)
+            return given if self.finishes(case.export) else choose_found(given, **self.task.choice)
 
         return self.read(run, case.pictures)
 

@@ -122,8 +122,8 @@ class SegmentationProblem:
         return paired_bootstrap(*(_miou_of_sample(kept) for kept in (first, second)), len(pictures))
 
     def facts(self, export: Export) -> dict[str, Any]:
-        """What the exported graph gives."""
-        return {"output": "probabilities"}
+        """None."""
+        return {}
 
     def finishes(self, export: Export) -> bool:
         """Whether the file is to give classes."""
@@ -207,7 +207,8 @@ class SegmentationProblem:
         network = load().eval()
         plain, pictured = [], []
         colours = class_colours(len(self.class_names))
-        for (miou, row), target in zip(chosen, targets_of(pictures, rows).numpy(), strict=True):
+        targets = targets_of(pictures, rows).numpy()
+        for (miou, row), target in zip(chosen, targets, strict=True):
             picture = pictures.picture(row)
             with torch.no_grad():
                 planes = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
@@ -216,9 +217,10 @@ class SegmentationProblem:
             entry = {"picture": pictures.source(row), "text": f"mIoU {100 * miou:.1f} %"}
             plain.append(entry)
             pictured.append({**entry, "image": side_by_side(parts)})
+        named = (*self.class_names, "void") if (targets < 0).any() else self.class_names
         legend = [
             {"name": name, "image": data_uri(np.full((4, 4, 3), colour), side=12)}
-            for name, colour in zip(self.class_names, colours, strict=False)
+            for name, colour in zip(named, colours, strict=False)
         ]
         return Shown({"examples": plain}, {"examples": pictured, "legend": legend})
 
