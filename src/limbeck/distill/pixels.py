@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
-from torch.nn import functional
 
 from limbeck.errors import InputError
+from limbeck.models.heads.segmentation import enlarge
 
 __all__ = ["PER_PIXEL", "as_pixel_rows", "is_map"]
 
@@ -45,14 +45,8 @@ def as_pixel_rows(maps: Sequence[Tensor], target: Tensor | None) -> tuple[list[T
     if target is not None and target.dim() != 3:
         raise InputError(f"maps of logits need masks [N, H, W], not a target {list(target.shape)}")
     size = maps[0].shape[-2:] if target is None else target.shape[-2:]
-    rows = [_at_size(each, size).movedim(1, -1) for each in maps]
+    rows = [enlarge(each, size).movedim(1, -1) for each in maps]
     if target is None:
         return [each.flatten(0, 2) for each in rows], None
     labelled = target >= 0
     return [each[labelled] for each in rows], target[labelled]
-
-
-def _at_size(maps: Tensor, size: Sequence[int]) -> Tensor:
-    if tuple(maps.shape[-2:]) == tuple(size):
-        return maps
-    return functional.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from limbeck.errors import InputError
+from limbeck.models.heads.segmentation import enlarge
 from limbeck.tasks.weighting import ClassWeights, check_classes
 
 __all__ = ["Segmentation", "SegmentationMetric", "figures_of_confusion", "iou_per_class"]
@@ -65,7 +66,7 @@ class Segmentation:
             InputError: shapes that do not fit.
         """
         self._check(out, target)
-        logits = _at_size(out if out.dtype == torch.float64 else out.float(), target)
+        logits = _prepared(out, target)
         weights = self._weights.like(logits)
         total = functional.cross_entropy(
             logits, target, weights, reduction="sum", ignore_index=VOID, label_smoothing=self.label_smoothing
@@ -99,7 +100,7 @@ class Segmentation:
         out, target = torch.as_tensor(out), torch.as_tensor(target)
         if out.is_floating_point():
             self._check(out, target)
-            found = _at_size(out if out.dtype == torch.float64 else out.float(), target).argmax(1)
+            found = _prepared(out, target).argmax(1)
         elif out.shape == target.shape and out.dim() == 3:
             found = out.long()
         else:
@@ -147,7 +148,7 @@ class SegmentationMetric:
         target = target.to(out.device).long()
         confusion = self._task.confusion(out, target).sum(0)
         self._confusion = confusion if self._confusion is None else self._confusion + confusion
-        logits = _at_size(out if out.dtype == torch.float64 else out.float(), target)
+        logits = _prepared(out, target)
         losses = functional.cross_entropy(logits, target, reduction="none", ignore_index=VOID)
         self._nll = self._nll + (losses.sum() if losses.device.type == "mps" else losses.double().sum())
 
@@ -211,8 +212,6 @@ def _summed(confusion: Tensor | np.ndarray) -> np.ndarray:
     return (whole.sum(0) if whole.ndim == 3 else whole).astype(np.float64)
 
 
-def _at_size(maps: Tensor, target: Tensor) -> Tensor:
-    """Maps at the target's size, as they are where they have it."""
-    if maps.shape[-2:] == target.shape[-2:]:
-        return maps
-    return functional.interpolate(maps, size=target.shape[-2:], mode="bilinear", align_corners=False)
+def _prepared(out: Tensor, target: Tensor) -> Tensor:
+    """Logits in float32 or better, at the target's size."""
+    return enlarge(out if out.dtype == torch.float64 else out.float(), target.shape[-2:])

@@ -17,7 +17,7 @@ from limbeck.models.rows import CHOICES, check_choice, check_count, check_flag, 
 from limbeck.models.table import Table
 from limbeck.types import Outputs
 
-__all__ = ["LiteReducedAspp", "ReducedAspp", "SegmentationDesign", "SegmentationNetwork", "low_tap"]
+__all__ = ["LiteReducedAspp", "ReducedAspp", "SegmentationDesign", "SegmentationNetwork", "enlarge", "low_tap"]
 
 HEADS = ("lraspp", "raspp")
 
@@ -155,7 +155,7 @@ class ReducedAspp(nn.Module):
         return context, self.classifier(self.dropout(context))
 
 
-def enlarge(maps: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
+def enlarge(maps: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
     """Maps at another size by linear interpolation, as they are where they have it."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
