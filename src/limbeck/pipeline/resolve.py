@@ -125,7 +125,7 @@ def _check_search(context: Context) -> None:
     for name, section, scored in (("search", recipe.search, "candidates"), ("adapt", recipe.adapt, "proposals")):
         if section is not None and recipe.data.validation == 0:
             raise InputError(
-                "search: needs a validation split to score candidates on; set data.validation above 0, or leave [search] out"
+                f"{name}: needs a validation split to score {scored} on; set data.validation above 0, or leave [{name}] out"
             )
 
 
