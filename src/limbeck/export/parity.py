@@ -74,7 +74,7 @@ class Agreement:
             raise InputError(
                 f"{artifact.path}: gives {list(found.shape)} where the network gives {list(expected.shape)}"
             )
-        difference = np.abs(found.astype(np.float64) - expected)
+        difference = np.abs(found - expected)  # in the wider of their precisions
         self.finite = self.finite and bool(np.isfinite(difference).all())
         self.worst = max(self.worst, float(difference.max(initial=0.0)))
         if classes:

@@ -30,6 +30,7 @@ def refuse_what_places_lack(recipe: Recipe) -> None:
     teacher = recipe.teacher
     for where, asked, what in (
         ("search", recipe.search is not None, "spaces hold classifiers"),
+        ("adapt", recipe.adapt is not None, "it makes classifiers narrower"),
         ("baselines.off_the_shelf", recipe.baselines.off_the_shelf is not None, "ready networks are classifiers"),
         ("teacher.more", teacher is not None and bool(teacher.more), "only classifiers learn from several at once"),
         ("teacher.cache", teacher is not None and teacher.cache, "it keeps one row of logits per picture"),

@@ -34,7 +34,7 @@ __all__ = ["SegmentationProblem"]
 
 FEWEST = 8  # validation pictures below which a temperature is not fitted: each gives many pixels, but much alike
 SAMPLED = 256  # labelled pixels of each picture whose logits are kept
-BATCH = 8
+BATCH = 4
 EXAMPLES = 6
 TIE = 1e-6  # probabilities nearer to each other than this may become either class
 
@@ -54,7 +54,7 @@ class SegmentationProblem:
         self.class_names = tuple(class_names)
 
     def check(self, recipe: Recipe) -> None:
-        """Refuse searches, ready classifiers, caches and means of teachers, which are for classifiers so far."""
+        """Refuse what is for classifiers so far."""
         refuse_what_places_lack(recipe)
         refuse_forms(recipe, "nms")
 
