@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from limbeck.search.ceilings import CandidateCost, Ceilings
 from limbeck.search.compare import SamplerComparison, compare_samplers
+from limbeck.search.halving import Halving
 from limbeck.search.pareto import hypervolume, pareto_front
 from limbeck.search.result import StudyResult
 from limbeck.search.reward import Objective, absolute_reward, reward
@@ -29,6 +30,7 @@ __all__ = [
     "SPACES",
     "CandidateCost",
     "Ceilings",
+    "Halving",
     "Objective",
     "Point",
     "PolicySampler",

@@ -27,14 +27,19 @@ __all__ = ["Evaluate", "Evaluator", "InProcess", "WorkerPool", "open_evaluator",
 class Evaluate(Protocol):
     """A pure function of the point and the seed: whoever calls it, wherever, gets the same evaluation."""
 
-    def __call__(self, point: Point, seed: int) -> Evaluation:
-        """Train a candidate for a short while and judge it on validation."""
+    def __call__(self, point: Point, seed: int, **share: float) -> Evaluation:
+        """Train a candidate for a short while and judge it on validation.
+
+        `share`, of that training, comes only from a search with a halving: for so much of its epochs.
+        """
 
 
 class Evaluator(Protocol):
     """Runs evaluations and yields each as it ends, with the index of its point."""
 
-    def evaluate(self, points: Sequence[Point], seed: int) -> Iterator[tuple[int, Evaluation]]:
+    def evaluate(
+        self, points: Sequence[Point], seed: int, share: float | None = None
+    ) -> Iterator[tuple[int, Evaluation]]:
         """Evaluate all points; none is running any more when the iterator ends."""
 
     def close(self) -> None:
@@ -48,11 +53,11 @@ def tell_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:400]}{place}"
 
 
-def judge(evaluate: Evaluate, point: Point, seed: int) -> Evaluation:
+def judge(evaluate: Evaluate, point: Point, seed: int, share: float | None = None) -> Evaluation:
     """Call `evaluate`; an error, or an accuracy that is no number, makes a failed one. Fills in wall time."""
     start = time.perf_counter()
     try:
-        evaluation = evaluate(point, seed)
+        evaluation = evaluate(point, seed) if share is None else evaluate(point, seed, share=share)
         if not isinstance(evaluation, Evaluation):
             raise TypeError(f"evaluate returned {type(evaluation).__name__}, not an Evaluation")
         if evaluation.state == "complete" and (evaluation.accuracy is None or not math.isfinite(evaluation.accuracy)):
@@ -71,10 +76,12 @@ class InProcess:
     def __init__(self, evaluate: Evaluate) -> None:
         self._evaluate = evaluate
 
-    def evaluate(self, points: Sequence[Point], seed: int) -> Iterator[tuple[int, Evaluation]]:
+    def evaluate(
+        self, points: Sequence[Point], seed: int, share: float | None = None
+    ) -> Iterator[tuple[int, Evaluation]]:
         """Yield in the order of `points`."""
         for index, point in enumerate(points):
-            yield index, judge(self._evaluate, point, seed)
+            yield index, judge(self._evaluate, point, seed, share)
 
     def close(self) -> None:
         """There is nothing to end."""
@@ -98,16 +105,18 @@ class WorkerPool:
         self._workers = workers
         self._pool: ProcessPoolExecutor | None = None
 
-    def evaluate(self, points: Sequence[Point], seed: int) -> Iterator[tuple[int, Evaluation]]:
+    def evaluate(
+        self, points: Sequence[Point], seed: int, share: float | None = None
+    ) -> Iterator[tuple[int, Evaluation]]:
         """Yield in the order in which they end."""
         lost = []
-        for index, evaluation in self._run(list(range(len(points))), points, seed):
+        for index, evaluation in self._run(list(range(len(points))), points, seed, share):
             if evaluation is None:
                 lost.append(index)
             else:
                 yield index, evaluation
         for suspect in sorted(lost):
-            for index, evaluation in self._run([suspect], points, seed):
+            for index, evaluation in self._run([suspect], points, seed, share):
                 yield index, evaluation or Evaluation("failed", reason="its worker process died, twice")
 
     def close(self) -> None:
@@ -122,7 +131,9 @@ class WorkerPool:
         for process in processes:
             process.join()
 
-    def _run(self, indices: list[int], points: Sequence[Point], seed: int) -> Iterator[tuple[int, Evaluation | None]]:
+    def _run(
+        self, indices: list[int], points: Sequence[Point], seed: int, share: float | None
+    ) -> Iterator[tuple[int, Evaluation | None]]:
         """Yield each evaluation, None where the pool broke under it."""
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
@@ -131,7 +142,7 @@ class WorkerPool:
         waiting: dict[Future[Evaluation], int] = {}
         for index in indices:
             try:
-                waiting[self._pool.submit(_evaluate_there, self._payload, points[index], seed)] = index
+                waiting[self._pool.submit(_evaluate_there, self._payload, points[index], seed, share)] = index
             except BrokenProcessPool:
                 yield index, None
         broke = len(waiting) < len(indices)
@@ -181,9 +192,9 @@ def _unpickled(payload: bytes) -> Evaluate:
     return evaluate
 
 
-def _evaluate_there(payload: bytes, point: Point, seed: int) -> Evaluation:
+def _evaluate_there(payload: bytes, point: Point, seed: int, share: float | None) -> Evaluation:
     try:
         evaluate = _unpickled(payload)
     except Exception as error:
         return Evaluation("failed", reason=f"the worker cannot load the evaluation: {tell_error(error)}")
-    return judge(evaluate, point, seed)
+    return judge(evaluate, point, seed, share)

@@ -39,6 +39,7 @@ class Candidate:
         cost: params, macs, latency_ms, size_bytes as far as they are known.
         constraints: excess over each ceiling, in Optuna's form.
         drawn: what the sampler told of the draw, such as its policy's entropy.
+        rungs: what each training before the whole one gave: share, accuracy, seconds.
         outcome: accuracy, reason, seconds, metrics, reused, once known.
     """
 
@@ -51,6 +52,7 @@ class Candidate:
     cost: dict[str, Any] = field(default_factory=dict)
     constraints: list[float] = field(default_factory=list)
     drawn: dict[str, float] = field(default_factory=dict)
+    rungs: list[dict[str, float]] = field(default_factory=list)
     outcome: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -89,7 +91,7 @@ class Ledger:
     def ask(self, slot: int, attempt: int, point: Point, drawn: Mapping[str, float] | None = None) -> Candidate:
         """Start a trial for `point`; what is known of it from a lost trial of the same slot and attempt goes along."""
         known = self._lost.get((slot, attempt), {"drawn": dict(drawn)} if drawn else {})
-        kept = ("cost", "outcome", "constraints", "drawn")
+        kept = ("cost", "outcome", "constraints", "drawn", "rungs")
         attrs: dict[str, Any] = {key: known[key] for key in kept if key in known}
         entry = create_trial(  # one entry, so there is no half-asked trial; `Study.ask` writes one per choice
             state=TrialState.RUNNING,
@@ -104,6 +106,7 @@ class Ledger:
         candidate = Candidate(slot, attempt, point, trial.number)
         candidate.cost, candidate.outcome = attrs.get("cost", {}), attrs.get("outcome", {})
         candidate.constraints, candidate.drawn = attrs.get("constraints", []), attrs.get("drawn", {})
+        candidate.rungs = list(attrs.get("rungs", []))
         self.candidates.append(candidate)
         return candidate
 
@@ -120,6 +123,12 @@ class Ledger:
         with self._writing():
             trial.set_user_attr("cost", candidate.cost)
             trial.set_user_attr("constraints", constraints)
+
+    def note_rung(self, candidate: Candidate, **figures: float) -> None:
+        """Write what a candidate's next training before the whole one gave."""
+        candidate.rungs.append(figures)
+        with self._writing():
+            self._handles[candidate.number].set_user_attr("rungs", candidate.rungs)
 
     def finish(self, candidate: Candidate, state: State, *, rejected: bool = False, **outcome: Any) -> None:
         """Write the outcome, then tell the study. A driver killed in between tells it on its next start."""
@@ -213,6 +222,7 @@ class Ledger:
             cost=dict(attrs.get("cost", {})),
             constraints=list(attrs.get("constraints", [])),
             drawn=dict(attrs.get("drawn", {})),
+            rungs=list(attrs.get("rungs", [])),
             outcome=outcome,
         )
 

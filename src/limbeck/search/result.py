@@ -23,8 +23,9 @@ class StudyResult:
         trials: one record per candidate in the order in which they were asked: number, slot (None where parameters or
             MACs rejected it and the slot was filled by another), state (`complete`, `pruned`, `failed`), point,
             accuracy, reward (None where accuracy itself is maximised), latency_ms, params, macs, size_bytes, reason,
-            seconds, reused (number of the trial whose result it took over), metrics (with `policy_entropy` where the
-            controller drew it). Trials that a killed driver lost are left out: they were asked again.
+            seconds, reused (number of the trial whose result it took over), metrics. Among these are `policy_entropy`,
+            where the controller drew it, and `rung1` ..., the accuracies of the shorter trainings before the whole one.
+            Trials that a killed driver lost are left out: they were asked again.
         best: the record of the most accurate complete one (of the highest reward, where there is one), of equals the
             faster.
         front: indices into `trials` of the Pareto set of accuracy against latency, from the fastest on.
@@ -75,6 +76,7 @@ def make_result(
 
 def _record(candidate: Candidate, objective: Objective) -> dict[str, Any]:
     cost, outcome = candidate.cost, candidate.outcome
+    rungs = {f"rung{place}": rung["accuracy"] for place, rung in enumerate(candidate.rungs, start=1)}
     is_rewarded = objective.form != "accuracy" and outcome.get("accuracy") is not None
     return {
         "number": candidate.number,
@@ -90,7 +92,7 @@ def _record(candidate: Candidate, objective: Objective) -> dict[str, Any]:
         "reason": outcome.get("reason", ""),
         "seconds": outcome.get("seconds", 0.0),
         "reused": outcome.get("reused"),
-        "metrics": {**candidate.drawn, **cost.get("metrics", {}), **outcome.get("metrics", {})},
+        "metrics": {**candidate.drawn, **rungs, **cost.get("metrics", {}), **outcome.get("metrics", {})},
     }
 
 

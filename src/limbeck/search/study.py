@@ -13,10 +13,11 @@ from limbeck.errors import InputError, LimbeckError, Stopped
 from limbeck.files import hold_lock
 from limbeck.search.ceilings import CandidateCost, Ceilings
 from limbeck.search.evaluators import Evaluate, Evaluator, open_evaluator, tell_error
+from limbeck.search.halving import Halving, count_better
 from limbeck.search.ledger import Candidate, Ledger
 from limbeck.search.result import StudyResult, make_result
 from limbeck.search.reward import Objective
-from limbeck.search.samplers import Direction, History, check_sampler, quiet_optuna
+from limbeck.search.samplers import TWO_OBJECTIVES, Direction, History, check_sampler, quiet_optuna
 from limbeck.search.space import Point, Space
 from limbeck.search.stopping import StopRequest, StopSignals
 from limbeck.types import Evaluation
@@ -43,6 +44,7 @@ def run_study(
     sampler: str = "tpe",
     sampler_options: Mapping[str, Any] | None = None,
     objective: Objective | None = None,
+    halving: Halving | None = None,
     workers: int = 1,
     storage: str | None = None,
     higher_is_better: bool = True,
@@ -73,6 +75,8 @@ def run_study(
             accuracy and latency as two objectives, the others what `objective` makes of them.
         sampler_options: further arguments of the sampler.
         objective: what is maximised, and by what the best is chosen; None = accuracy.
+        halving: shorter trainings first, after which hopeless candidates are pruned; `evaluate` then takes `share` too.
+            The reference is never pruned by it.
         workers: processes that evaluate; 1 = this one.
         storage: Optuna storage URL; None = a journal file in `folder`.
         higher_is_better: direction of the accuracy.
@@ -103,6 +107,7 @@ def run_study(
         "higher_is_better": higher_is_better,
         **({"objective": asdict(objective)} if objective.form != "accuracy" else {}),
         **({"sampler_options": options} if options else {}),
+        **({"halving": asdict(halving)} if halving is not None else {}),
         **(identity or {}),
     }
     direction: Direction = "maximize" if higher_is_better else "minimize"
@@ -118,6 +123,7 @@ def run_study(
             driver = _Driver(space, ledger, evaluator, signals, ceilings, seed, on_event or (lambda name, record: None))
             driver.cheap_cost, driver.time_candidates = cheap_cost, time_candidates
             driver.new_history = lambda: History(space, sampler=sampler, seed=seed, options=options)
+            driver.halving, driver.is_two_sided = halving, sampler in TWO_OBJECTIVES
             driver.score = objective.score if higher_is_better else lambda accuracy, latency_ms: -accuracy
             driver.run(trials, batch)
         except KeyboardInterrupt as stop:
@@ -142,6 +148,8 @@ class _Driver:
     time_candidates: TimeCandidates
     new_history: Callable[[], History]
     score: Callable[[float, float], float]  # accuracy, latency_ms; more is better
+    halving: Halving | None
+    is_two_sided: bool  # whether latency is an objective of its own
 
     def __init__(
         self,
@@ -273,17 +281,54 @@ class _Driver:
     def _evaluate(self, generation: list[Candidate]) -> None:
         """Evaluate the survivors; none is under way any more on return."""
         first = [one for one in generation if one.state == "running" and self._twin(one) is None]
-        evaluations = self._evaluator.evaluate([dict(candidate.point) for candidate in first], self._seed)
-        while True:
-            with self._signals.interruptible():
-                ended = next(evaluations, None)
-            if ended is None:
-                break
-            self._judge(first[ended[0]], ended[1])
+        for rung, share in enumerate(self.halving.shares() if self.halving else ()):
+            self._train([one for one in first if len(one.rungs) == rung], share, self._climb)
+            self._halve(first, rung)
+        self._train(first, 1.0 if self.halving else None, self._judge)
         for candidate in generation:
             twin = self._twin(candidate) if candidate.state == "running" else None
             if twin is not None:
                 self._take_over(candidate, twin)
+
+    def _train(
+        self, candidates: list[Candidate], share: float | None, judge: Callable[[Candidate, Evaluation], None]
+    ) -> None:
+        running = [candidate for candidate in candidates if candidate.state == "running"]
+        evaluations = self._evaluator.evaluate([dict(one.point) for one in running], self._seed, share)
+        while True:
+            with self._signals.interruptible():
+                ended = next(evaluations, None)
+            if ended is None:
+                return
+            judge(running[ended[0]], ended[1])
+
+    def _climb(self, candidate: Candidate, evaluation: Evaluation) -> None:
+        if evaluation.state != "complete":
+            return self._judge(candidate, evaluation)
+        assert self.halving is not None
+        share = self.halving.shares()[len(candidate.rungs)]
+        accuracy = float(evaluation.accuracy or 0.0)
+        self._ledger.note_rung(candidate, share=share, accuracy=accuracy, seconds=round(evaluation.seconds, 3))
+        return None
+
+    def _halve(self, generation: list[Candidate], rung: int) -> None:
+        """Prune those of a generation that too many of all that came to this rung are better than."""
+        assert self.halving is not None
+        came = [one for one in self._ledger.candidates if len(one.rungs) > rung]
+        figures = []
+        for candidate in came:
+            latency = candidate.cost["latency_ms"]
+            score = self.score(candidate.rungs[rung]["accuracy"], latency)
+            figures.append((score, -latency) if self.is_two_sided else (score,))
+        share = self.halving.shares()[rung]
+        for candidate, better in zip(came, count_better(figures), strict=True):
+            is_reference = candidate.slot == 0 and candidate.attempt == 0
+            if candidate not in generation or candidate.state != "running" or is_reference:
+                continue
+            if not self.halving.goes_on(better, len(came)):
+                reason = f"hopeless after {share:.0%} of its training: {better} of {len(came)} were better there"
+                seconds = sum(one["seconds"] for one in candidate.rungs)
+                self._finish(candidate, "pruned", reason=reason, seconds=round(seconds, 3))
 
     def _judge(self, candidate: Candidate, evaluation: Evaluation) -> None:
         if evaluation.state == "failed":
@@ -293,7 +338,7 @@ class _Driver:
             evaluation.state,
             accuracy=evaluation.accuracy if evaluation.state == "complete" else None,
             reason=evaluation.reason,
-            seconds=round(evaluation.seconds, 3),
+            seconds=round(evaluation.seconds + sum(one["seconds"] for one in candidate.rungs), 3),
             metrics=dict(evaluation.metrics),
         )
 
