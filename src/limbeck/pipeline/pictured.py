@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import colorsys
 import io
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-__all__ = ["data_uri", "draw_boxes", "side_by_side"]
+__all__ = ["data_uri", "draw_boxes", "line_colours", "side_by_side"]
 
 
 def data_uri(picture: np.ndarray, *, side: int = 96) -> str:
@@ -41,6 +42,12 @@ def draw_boxes(picture: np.ndarray, boxes: np.ndarray, colours: np.ndarray, *, s
     for corner, colour in zip(corners.tolist(), colours.tolist(), strict=True):
         draw.rectangle(corner, outline=tuple(colour), width=2)
     return np.asarray(image)
+
+
+def line_colours(count: int) -> np.ndarray:
+    """[count, 3] uint8 bright colours, as far from each other in hue as so many can be."""
+    hues = np.arange(count) / max(1, count)
+    return np.array([[round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.75, 1.0)] for hue in hues], np.uint8)
 
 
 def side_by_side(parts: Sequence[np.ndarray], *, side: int = 260, gap: int = 4) -> str:

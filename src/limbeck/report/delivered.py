@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from limbeck.report.compare import Finding, compare, ece_floor
-from limbeck.report.numerals import amount, change, figure, megabytes, milliseconds, percent
+from limbeck.report.numerals import amount, change, figure, megabytes, milliseconds, percent, spoken
 from limbeck.report.schema import Report
 
 __all__ = ["judge_budget", "judge_calibration", "judge_data", "judge_int8", "judge_parity", "judge_steadiness"]
@@ -23,6 +23,9 @@ def judge_budget(report: Report) -> Iterator[Finding]:
         if model is None or model.withheld:
             continue
         latency = model.latency_ms.statistic(statistic) if model.latency_ms else None
+        memory = next(
+            (timed.peak_memory_bytes for timed in model.measurements or [] if timed.target == budget.target), None
+        )
         kept: list[str] = []
         broken: list[str] = []
         unknown: list[str] = []
@@ -31,6 +34,7 @@ def judge_budget(report: Report) -> Iterator[Finding]:
             (model.params, budget.max_params, amount, "parameters"),
             (model.macs, budget.max_macs, amount, "multiply-accumulates"),
             (model.size_bytes, budget.max_size_bytes, megabytes, "file size"),
+            (memory, budget.max_peak_memory_bytes, megabytes, "peak memory"),
         ):
             if limit is None:
                 continue
@@ -104,9 +108,9 @@ def judge_int8(report: Report) -> Iterator[Finding]:
                 ("good", "int8 costs no measurable accuracy") if found.has_test else ("neutral", "int8 in accuracy")
             )
         elif found.gain < 0:
-            kind, claim = "bad", f"int8 costs {change(found.metric, found.gain)} {found.metric}"
+            kind, claim = "bad", f"int8 costs {change(found.metric, found.gain)} {spoken(found.metric)}"
         else:
-            kind, claim = "good", f"int8 gains {change(found.metric, found.gain)} {found.metric}"
+            kind, claim = "good", f"int8 gains {change(found.metric, found.gain)} {spoken(found.metric)}"
         yield kind, "int8", f"{claim}: {against}."
     mine, theirs = (int8.latency_ms, student.latency_ms) if student else (None, None)
     if mine and theirs and mine.median and theirs.median:

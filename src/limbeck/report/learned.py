@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from limbeck.report.compare import Comparison, Finding, compare
-from limbeck.report.numerals import change, figure, milliseconds, percent
+from limbeck.report.numerals import change, figure, milliseconds, percent, spoken
 from limbeck.report.schema import Model, Reference, Report
 from limbeck.report.tables import label
 
@@ -27,7 +27,7 @@ def judge_distillation(report: Report) -> Iterator[Finding]:
     found = compare(report, report.model_named("student"), report.model_named("plain"))
     if found is None:
         return
-    base = f"{figure(found.metric, found.first)} {found.metric} against {figure(found.metric, found.second)}"
+    base = f"{figure(found.metric, found.first)} {spoken(found.metric)} against {figure(found.metric, found.second)}"
     is_online = any(model.peer for model in report.models)
     base += f" for the same student trained {'alone' if is_online else 'without it'}"
     if found.is_certain:
@@ -48,9 +48,9 @@ def judge_seeds(report: Report) -> Iterator[Finding]:
     gain = paired["difference"] * (1 if paired.get("higher_is_better", True) else -1)
     text = f"Over {n} seeds the distilled student "
     if gain == 0:
-        text += f"and plain have the same mean {metric}"
+        text += f"and plain have the same mean {spoken(metric)}"
     else:
-        text += f"is {change(metric, gain)} {metric} {'better' if gain > 0 else 'worse'} than plain on average"
+        text += f"is {change(metric, gain)} {spoken(metric)} {'better' if gain > 0 else 'worse'} than plain on average"
     if p_value is not None:
         text += f" (paired t-test, p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'})"
     if paired.get("too_few"):
@@ -92,11 +92,11 @@ def judge_teacher(report: Report) -> Iterator[Finding]:
 def _told_apart(found: Comparison, other: str) -> str:
     if found.is_certain:
         side = "above" if found.gain > 0 else "below"
-        text = f"The student is {change(found.metric, found.gain)} {found.metric} {side} {other}"
+        text = f"The student is {change(found.metric, found.gain)} {spoken(found.metric)} {side} {other}"
     elif found.has_test:
-        text = f"The student cannot be told from {other} in {found.metric}"
+        text = f"The student cannot be told from {other} in {spoken(found.metric)}"
     else:
-        text = f"The student has {figure(found.metric, found.first)} {found.metric}"
+        text = f"The student has {figure(found.metric, found.first)} {spoken(found.metric)}"
         text += f", {other} {figure(found.metric, found.second)}"
     return f"{text} ({found.words(short=True)})"
 

@@ -37,7 +37,8 @@ def render(report: dict[str, Any], *, pictures: dict[str, Any] | None = None) ->
         report: as in `report.json`; verdicts are added by `judge` where it holds none.
         pictures: example pictures for the page alone, so that `report.json` stays small:
             `{"confusions": [{"true", "predicted", "examples": [data URI of a PNG, JPEG, WebP or GIF, ...]}]}`;
-            or `{"examples": [{"picture", "text", "image": data URI}], "legend": [{"name", "image"}]}`.
+            or `{"examples": [{"picture", "text", "image": data URI}], "panels": what an image shows from left to
+            right, "legend": [{"name", "image"}]}`.
 
     Returns:
         HTML that needs no other file and no network.
@@ -73,6 +74,7 @@ def render(report: dict[str, Any], *, pictures: dict[str, Any] | None = None) ->
         "classes": tables.classes_table(read.models),
         "per_class": next((model.per_class.name for model in read.models if model.per_class), ""),
         "examples": _pictured(pictures or {}, "examples", "picture", "text"),
+        "panels": str((pictures or {}).get("panels", "")),
         "legend": _pictured(pictures or {}, "legend", "name"),
         "seeds_table": tables.seeds_table(read),
         "seeds_paired": _paired_over_seeds(read),
@@ -151,6 +153,7 @@ def _write(template: str, **view: Any) -> str:
         moment=numerals.moment,
         seconds=lambda value: numerals.duration(value) if isinstance(value, (int, float)) else value,
         signed=numerals.signed,
+        spoken=numerals.spoken,
         unbroken=lambda text: _KEPT_TOGETHER.sub("\u00a0", text),
         pretty=lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     )

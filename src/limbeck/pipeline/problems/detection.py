@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from limbeck.data import Loader, PictureSet
-from limbeck.deployed import choose_found, class_colours
+from limbeck.deployed import choose_found
 from limbeck.errors import InputError
 from limbeck.export import Agreement, append_nms, check_drop, figure_gate, paired_bootstrap, tensor_gate
 from limbeck.models import Network
 from limbeck.models.heads import AnchorOutputs
-from limbeck.pipeline.pictured import data_uri, draw_boxes, side_by_side
+from limbeck.pipeline.pictured import data_uri, draw_boxes, line_colours, side_by_side
 from limbeck.pipeline.problems.places import refuse_what_places_lack, targets_of
 from limbeck.pipeline.problems.problem import Case, Kept, Run, Shown, as_input, refuse_forms
 from limbeck.recipe import Calibrate, Export, Recipe
@@ -163,7 +163,7 @@ class DetectionProblem:
         truth = _truth(pictures)
         each = [self.task.matches(kept["boxes"][i : i + 1], truth[i : i + 1]).map() for i in range(len(truth))]
         worst = sorted((precision, row) for row, precision in enumerate(each) if not np.isnan(precision))[:EXAMPLES]
-        colours = class_colours(len(self.class_names) + 1)[1:-1]  # without the black of what is no object
+        colours = line_colours(len(self.class_names))
         plain, pictured = [], []
         for precision, row in worst:
             picture = pictures.picture(row)
@@ -173,7 +173,7 @@ class DetectionProblem:
                 draw_boxes(picture, boxes, colours[labels.astype(np.int64)])
                 for boxes, labels in ((real[:, 1:], real[:, 0]), (sure[:, :4], sure[:, 5]))
             ]
-            told = f"AP {100 * precision:.1f} %, {len(real)} true boxes, {len(sure)} found with a score of {SHOWN_FROM} or more"
+            told = f"AP {100 * precision:.1f} %, true boxes: {len(real)}, found: {len(sure)}"
             entry = {"picture": pictures.source(row), "text": told}
             plain.append(entry)
             pictured.append({**entry, "image": side_by_side(parts)})
@@ -181,7 +181,8 @@ class DetectionProblem:
             {"name": name, "image": data_uri(np.full((4, 4, 3), colour), side=12)}
             for name, colour in zip(self.class_names, colours, strict=True)
         ]
-        return Shown({"examples": plain}, {"examples": pictured, "legend": legend})
+        panels = f"the true boxes, and those that the student found with a score of {SHOWN_FROM} or more"
+        return Shown({"examples": plain}, {"examples": pictured, "panels": panels, "legend": legend})
 
     def _figures(self, kept: Kept, pictures: PictureSet) -> dict[str, float]:
         figures = self.task.figures(kept["boxes"], _truth(pictures))

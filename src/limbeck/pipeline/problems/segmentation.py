@@ -222,7 +222,8 @@ class SegmentationProblem:
             {"name": name, "image": data_uri(np.full((4, 4, 3), colour), side=12)}
             for name, colour in zip(named, colours, strict=False)
         ]
-        return Shown({"examples": plain}, {"examples": pictured, "legend": legend})
+        panels = "the picture, what is true, what the student says"
+        return Shown({"examples": plain}, {"examples": pictured, "panels": panels, "legend": legend})
 
     def _per_class(self, kept: Kept) -> dict[str, Any]:
         values = [None if np.isnan(iou) else float(iou) for iou in iou_per_class(kept["confusion"])]
