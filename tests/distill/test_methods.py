@@ -322,9 +322,13 @@ def test_a_loss_from_outside_the_package():
     assert set(values) == {"loss", "two_teachers", "task"}
 
 
-@pytest.mark.parametrize("method", METHODS)
+OF_DETECTORS = {"odkd"}  # the others also teach classifiers, which these networks are
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - OF_DETECTORS))
 def test_every_method_trains_two_steps(method):
-    student, second, batch = make_net(1), make_net(2, width=9), make_batch()
+    width = {} if method == "pkd" else {"width": 9}  # which compares channel by channel
+    student, second, batch = make_net(1), make_net(2, **width), make_batch()
     teacher = None if teacher_role(method) == "none" else second
     objective = distillation(method, student=student, teacher=teacher, num_samples=8)
     check_distillation(objective, batch, teacher=teacher if teacher_role(method) == "frozen" else None)
@@ -343,7 +347,7 @@ def test_every_method_trains_two_steps(method):
     assert found[0] > found[1] > found[2]
 
 
-@pytest.mark.parametrize("method", PRESETS)
+@pytest.mark.parametrize("method", sorted(set(PRESETS) - OF_DETECTORS))
 def test_every_preset_makes_a_graph(method):
     for preset in PRESETS[method]:
         teacher = None if teacher_role(method) == "none" else make_net(2)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck.distill.sources import Learner, Source, look, read
+from limbeck.distill.sources import Learner, Source, logits_of, look, read
 from limbeck.errors import InputError
 from limbeck.models.tap import first_tensor
 from limbeck.types import Batch, Outputs
@@ -55,7 +55,7 @@ class Branch(Source):
         out, feature, deepest = (read(seen, address) for address in self.reads)
         if self.bottleneck is None or self.linear is None:
             self.bottleneck = _bottleneck(feature, deepest, where=self.reads[1]).train(self.training)
-            self.linear = nn.Linear(deepest.shape[1], out.shape[1]).to(feature.device, feature.dtype)
+            self.linear = nn.Linear(deepest.shape[1], logits_of(out).shape[1]).to(feature.device, feature.dtype)
         pooled = self.bottleneck(feature).mean((2, 3))
         return Outputs(self.linear(pooled), {"feature": pooled, "deepest": deepest.flatten(2).mean(2)})
 
@@ -178,7 +178,7 @@ def upper_part(network: nn.Module, stage: str, inputs: Tensor) -> nn.Module:
     finally:
         for handle in handles:
             handle.remove()
-    feature = outputs.stages[stage]
+    feature, logits = outputs.stages[stage], logits_of(outputs.out)
     places = [place for place, (_, out) in enumerate(ran) if out is not None and out.shape == feature.shape]
     for place in sorted(places, key=lambda place: (ran[place][1] is feature, place), reverse=True):
         upper = _from_part(network, [name for name, _ in ran], place)
@@ -186,7 +186,7 @@ def upper_part(network: nn.Module, stage: str, inputs: Tensor) -> nn.Module:
             again = run_upper(upper, inputs, feature)
         except Exception:  # what stands between the parts below may fail in any way without them
             continue
-        if again.shape == outputs.out.shape and torch.allclose(again, outputs.out, rtol=1e-3, atol=1e-4):
+        if again.shape == logits.shape and torch.allclose(again, logits, rtol=1e-3, atol=1e-4):
             return upper
     raise InputError(f"{type(network).__name__} cannot be split at '{stage}': its map alone does not give the logits")
 

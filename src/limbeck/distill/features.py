@@ -13,8 +13,9 @@ from limbeck.distill.graph import Graph, preset_values
 from limbeck.distill.pairing import pair_pools, pair_stages
 from limbeck.distill.sources import Frozen, Learner, stage_list
 from limbeck.distill.term import TASK, Term
+from limbeck.errors import InputError
 
-__all__ = ["at", "crd", "cwd", "fitnet", "mgd", "reviewkd", "rkd", "sp"]
+__all__ = ["at", "crd", "cwd", "fitnet", "mgd", "pkd", "reviewkd", "rkd", "sp"]
 
 Stages = Sequence[str] | None
 
@@ -185,15 +186,38 @@ def mgd(
     student_stages: Stages = None,
     teacher_stages: Stages = None,
 ) -> Graph:
-    """A ready teacher's last stage, generated from the student's with parts of it masked (presets imagenet, cityscapes).
+    """A ready teacher's last stage, generated from the student's with parts masked (presets imagenet, cityscapes, coco).
 
-    Masked are whole channels, or with the preset cityscapes, for dense tasks, whole positions, unless `by` says it.
+    Masked are whole channels, or with the presets cityscapes and coco, for dense tasks, whole positions, unless `by` says
+    it. With coco all maps that two detectors' predictors read are learned.
     """
     values = preset_values("mgd", preset, ce=ce, mgd=mgd)
-    by = by or ("positions" if preset == "cityscapes" else "channels")
+    by = by or ("channels" if preset == "imagenet" else "positions")
     options = {**preset_values("mgd", preset, masked=masked), "by": by}
-    pairs = _last(student, teacher, student_stages, teacher_stages)
+    pairs = _maps(student, teacher) if preset == "coco" and student_stages is None and teacher_stages is None else None
+    pairs = pairs or _last(student, teacher, student_stages, teacher_stages)
     return _graph(student, teacher, "mgd", values, pairs, options)
+
+
+def pkd(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "coco",
+    ce: float | None = None,
+    pkd: float | None = None,
+    student_stages: Stages = None,
+    teacher_stages: Stages = None,
+) -> Graph:
+    """Correlation of channels with a ready teacher's; published for detectors (preset coco).
+
+    Learned are those maps that two detectors' predictors read and that have equal channels; of other networks the last
+    stage.
+    """
+    values = preset_values("pkd", preset, ce=ce, pkd=pkd)
+    pairs = _maps(student, teacher, equal=True) if student_stages is None and teacher_stages is None else None
+    pairs = pairs or _last(student, teacher, student_stages, teacher_stages)
+    return _graph(student, teacher, "pkd", values, pairs)
 
 
 def _graph(
@@ -221,6 +245,20 @@ def _graph(
 
 def _sources(student: nn.Module, teacher: nn.Module) -> dict[str, nn.Module]:
     return {"student": Learner(student), "teacher": Frozen(teacher)}
+
+
+def _maps(student: nn.Module, teacher: nn.Module, *, equal: bool = False) -> list[tuple[str, str]]:
+    """The maps that the predictors of two detectors read, each with the other's of its name; with equal channels only.
+
+    Raises:
+        InputError: two detectors have no maps of equal channels, where they must.
+    """
+    ours, theirs = (getattr(network, "map_channels", {}) for network in (student, teacher))
+    both = [name for name in ours if name in theirs]
+    found = [name for name in both if not equal or ours[name] == theirs[name]]
+    if both and not found:
+        raise InputError("stages: no maps of equal channels; name stages, or use mgd, which brings channels together")
+    return [(name, name) for name in found]
 
 
 def _last(student: nn.Module, teacher: nn.Module, ours: Stages, theirs: Stages) -> list[tuple[str, str]]:

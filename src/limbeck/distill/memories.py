@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from limbeck.distill.sources import Learner, Observed, Source, read
+from limbeck.distill.sources import Learner, Observed, Source, logits_of, read
 from limbeck.errors import InputError, unknown_name
 from limbeck.losses.gather import gather_rows, last_of_each
 from limbeck.types import Batch, Outputs
@@ -92,7 +92,7 @@ class Memory(Source):
 
     def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
         """The remembered values; what is said now waits for `after_step`."""
-        now = read(seen, self.reads[0]).detach().to(self.values.dtype)
+        now = logits_of(read(seen, self.reads[0])).detach().to(self.values.dtype)
         if self._is_open:
             if now.dim() > 2 and "/" not in self.reads[0]:
                 raise InputError(

@@ -16,7 +16,8 @@ from limbeck.distill.pixels import is_map
 from limbeck.distill.sources import Frozen, Learner
 from limbeck.distill.term import Edge, Term, open_edge
 from limbeck.errors import InputError, LimbeckError, unknown_name
-from limbeck.tasks import Classification, Segmentation
+from limbeck.models.heads import AnchorOutputs
+from limbeck.tasks import Classification, Detection, Segmentation
 from limbeck.types import Batch, Outputs
 
 __all__ = ["Distillation", "labelled_rows"]
@@ -31,7 +32,7 @@ class Distillation(nn.Module):
         sources: name -> source; one may read those before it.
         terms: the edges; `loss` in what `forward` returns is their weighted sum.
         criterion: (output, target) -> scalar behind the loss `task`; None = cross-entropy over the labelled samples,
-            or pixels of a network that gives maps.
+            or pixels of a network that gives maps; of a detector, its own loss.
         example: a batch to probe with; None = noise of the deployed network's `input_size`.
         deploy: the source whose network is handed over.
         num_samples: size of the data set, for losses that keep something per sample.
@@ -67,8 +68,8 @@ class Distillation(nn.Module):
         with torch.no_grad():
             self._ask(terms, probe.inputs)
             seen = self._observe(probe)
-            if example is None and is_map(out := seen[deploy].out):
-                probe = replace(probe, target=out.new_zeros((len(out), *out.shape[2:]), dtype=torch.long))
+            if example is None:
+                probe = replace(probe, target=_target_for(seen[deploy].out, probe.target))
             if pause is not None:
                 self._try_pause(pause, seen, probe)
         self.edges = self._open(terms, seen, probe, criterion, num_samples)
@@ -170,7 +171,7 @@ class Distillation(nn.Module):
     ) -> list[Edge]:
         out = seen[self.deploy].out
         if criterion is None:
-            criterion = (Segmentation if is_map(out) else Classification)(out.shape[1]).criterion
+            criterion = _criterion_for(out)
         edges: list[Edge] = []
         for term in terms:
             name = term.title
@@ -206,6 +207,20 @@ class Distillation(nn.Module):
             value = edge.value(seen, probe, torch.zeros((), device=probe.index.device), None)
         if not isinstance(value, Tensor) or value.dim() != 0:
             raise InputError(f"{edge.term.arrow}: a loss must return a scalar tensor")
+
+
+def _criterion_for(out: Any) -> Callable[[Any, Tensor], Tensor]:
+    """That of the task whose outputs these are."""
+    if isinstance(out, AnchorOutputs):
+        return Detection(out.class_logits.shape[-1] - 1).criterion
+    return (Segmentation if is_map(out) else Classification)(out.shape[1]).criterion
+
+
+def _target_for(out: Any, classes: Tensor) -> Tensor:
+    """A target to probe with, in the form of that task's: classes [N], masks of class 0, no boxes."""
+    if isinstance(out, AnchorOutputs):
+        return out.class_logits.new_full((len(out.class_logits), 1, 5), -1.0)
+    return out.new_zeros((len(out), *out.shape[2:]), dtype=torch.long) if is_map(out) else classes
 
 
 def _note(address: str, asked: dict[str, list[str]], *, known: Sequence[str], where: str) -> None:

@@ -8,7 +8,7 @@ from limbeck.distill.graph import Graph, preset_values
 from limbeck.distill.sources import Frozen, Learner
 from limbeck.distill.term import TASK, Term
 
-__all__ = ["ctkd", "dist", "dkd", "kd", "lskd", "nkd", "tf_kd_self", "wsld", "wttm"]
+__all__ = ["ctkd", "dist", "dkd", "kd", "lskd", "nkd", "odkd", "tf_kd_self", "wsld", "wttm"]
 
 
 def kd(
@@ -80,6 +80,27 @@ def dkd(
     of_loss = {"temperature": temperature, "alpha": alpha, "beta": beta, "standardise": standardise}
     values, options = preset_values("dkd", preset, ce=ce, warmup=warmup), preset_values("dkd", preset, **of_loss)
     terms = [Term(TASK, weight=values["ce"]), Term("dkd", warmup=values["warmup"], options=options)]
+    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
+
+
+def odkd(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "coco",
+    ce: float | None = None,
+    odkd: float | None = None,
+    regression: float | None = None,
+    background_weight: float | None = None,
+    margin: float = 0.0,
+) -> Graph:
+    """Chen's distillation of detectors from a ready one with the same anchors: its classes, its boxes as a bound."""
+    values = preset_values("odkd", preset, ce=ce, odkd=odkd)
+    options = preset_values("odkd", preset, regression=regression, background_weight=background_weight)
+    terms = [
+        Term(TASK, weight=values["ce"]),
+        Term("odkd", weight=values["odkd"], options={**options, "margin": margin}),
+    ]
     return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
 
 

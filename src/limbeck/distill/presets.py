@@ -92,14 +92,21 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
     "mgd": {
         "imagenet": {"ce": 1.0, "mgd": 7e-5, "masked": 0.15},
         "cityscapes": {"ce": 1.0, "mgd": 2e-5, "masked": 0.75},
+        "coco": {"ce": 1.0, "mgd": 2e-5, "masked": 0.65},
     },
     "nkd": {
         "imagenet": {"ce": 1.0, "nkd": 1.0, "temperature": 1.0, "gamma": 1.5},
         "imagenet_vit": {"ce": 1.0, "nkd": 1.0, "temperature": 1.0, "gamma": 1.0},
         "cifar100": {"ce": 1.0, "nkd": 1.0, "temperature": 3.0, "gamma": 3.5},
     },
+    "odkd": {
+        "coco": {"ce": 1.0, "odkd": 1.0, "regression": 0.5, "background_weight": 1.5},
+    },
     "one": {
         "cifar100": {"ce": 1.0, "one": 1.0, "temperature": 3.0, "ramp": 80 / 300},
+    },
+    "pkd": {
+        "coco": {"ce": 1.0, "pkd": 10.0},
     },
     "ps_kd": {
         "cifar100": {"alpha": 0.8},
@@ -171,4 +178,7 @@ VGG13 to VGG8; `cifar100_ttm`, for the same pair, is TTM alone. `zipf_ls` ranks 
 authors' command lines, by student, and mdistiller's on ImageNet for ResNet34 to ResNet18, and ResNet50 to MobileNetV1
 (`imagenet_mobilenet`). `mgd` is its authors' configuration. `cwd` was published for segmentation: 50 on feature maps in
 the paper, 3 on the maps of logits in its authors' command line; nothing is published for classification.
+
+`coco` of `mgd` and `pkd` are the configurations of one-stage detectors (RetinaNet), at each of their maps; `odkd`'s are of
+the paper, where half of the classes' loss is the teacher's: as much as the labels', and their sum is 2 here, not 1.
 """

@@ -24,6 +24,7 @@ __all__ = [
     "SecondPass",
     "Source",
     "check_stages",
+    "logits_of",
     "look",
     "numbered_stages",
     "pictures_of",
@@ -97,6 +98,19 @@ def read(seen: Mapping[str, Outputs], address: str) -> Any:
     if not part:
         return outputs.out
     return outputs.exits[part] if part in outputs.exits else outputs.stages[part]
+
+
+def logits_of(out: Any) -> Tensor:
+    """The task's output where it is one tensor.
+
+    Raises:
+        InputError: a detector's, which is not.
+    """
+    if not isinstance(out, Tensor):
+        raise InputError(
+            "logits are needed, and a detector gives boxes; odkd and methods on its stages teach detectors"
+        )
+    return out
 
 
 def stage_list(network: nn.Module) -> tuple[str, ...]:
@@ -190,13 +204,14 @@ class Learner(Source):
             outputs = look(self.network, inputs, self._stages)
             for stage in dict.fromkeys(self._exit_stages.values()):
                 feature = outputs.stages[stage]
+                classes = logits_of(outputs.out).shape[1]
                 if feature.dim() == 3 and inputs.dim() == 4:  # [N, T, C] would be read as T channels
                     raise InputError(
                         f"'{stage}' gives tokens {list(feature.shape)}, and an exit needs one of them or a map: make the "
                         f"network by its name, such as timm:deit_tiny, and name stage6.class or stage6"
                     )
                 normalise = feature.dim() > 2 and getattr(self.network, "has_raw_maps", False)
-                head = Exit(feature.shape[1], outputs.out.shape[1], normalise=normalise)
+                head = Exit(feature.shape[1], classes, normalise=normalise)
                 self.exits.append(head.to(device=feature.device, dtype=feature.dtype))
 
     def forward(self, batch: Batch, seen: Mapping[str, Outputs]) -> Outputs:
@@ -324,7 +339,8 @@ class Ensemble(Source):
         """The mean of the members' logits."""
         members = [(weight, read(seen, address)) for weight, address in zip(self.weights, self.reads, strict=True)]
         # under autocast networks speak in 16 bits, in which a mean would be rounded
-        values = [weight * value.to(torch.promote_types(value.dtype, torch.float32)) for weight, value in members]
+        logits = [(weight, logits_of(value)) for weight, value in members]
+        values = [weight * value.to(torch.promote_types(value.dtype, torch.float32)) for weight, value in logits]
         if len({value.shape for value in values}) > 1:
             shapes = ", ".join(f"'{a}' {list(v.shape)}" for a, v in zip(self.reads, values, strict=True))
             raise InputError(f"a mean needs outputs of one shape: {shapes}")

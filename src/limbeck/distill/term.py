@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limbeck.distill.anchors import ANCHOR_LOSSES
 from limbeck.distill.pixels import PER_PIXEL, as_pixel_rows, is_map
 from limbeck.distill.sources import read
 from limbeck.errors import InputError, unknown_name
 from limbeck.losses import LOSSES, check_options, loss_options
 from limbeck.losses.checks import HANDED_OVER, positional_names
+from limbeck.models.heads import AnchorOutputs
 from limbeck.parts import find_part
 from limbeck.types import Batch, Outputs
 
@@ -184,7 +186,7 @@ def find_loss(term: Term) -> Any:
         InputError: no such loss.
     """
     if isinstance(term.loss, str):
-        return find_part("loss", term.loss, {**LOSSES, TASK: None}, where=f"term '{term.title}'")
+        return find_part("loss", term.loss, {**LOSSES, **ANCHOR_LOSSES, TASK: None}, where=f"term '{term.title}'")
     return term.loss
 
 
@@ -220,6 +222,9 @@ def open_edge(
     addresses = _inputs(term, loss)
     if term.loss == TASK:
         return Edge(name, term, lambda out, target: criterion(out, target), addresses, ("target",), {})
+    if term.loss in LOSSES and any(isinstance(read(seen, a), AnchorOutputs) for a in term.addresses):
+        known = ", ".join(ANCHOR_LOSSES)
+        raise InputError(f"{term.arrow}: takes logits or maps, and a detector gives boxes; name stages, or use {known}")
     if inspect.isclass(loss):
         ours, theirs = (
             tuple(tuple(read(seen, address).shape[1:]) for address in side) for side in (term.students, term.teachers)

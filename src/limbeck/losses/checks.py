@@ -37,7 +37,7 @@ def logits(value: Tensor, *, loss: str, name: str = "student", min_classes: int 
     Raises:
         InputError: not two-dimensional, not floating point, an empty batch, or fewer than `min_classes` classes.
     """
-    if value.dim() != 2 or not value.is_floating_point():
+    if not isinstance(value, Tensor) or value.dim() != 2 or not value.is_floating_point():
         raise InputError(f"{loss}: {name} must be [N, K] floating-point logits, not {_describe(value)}")
     if value.shape[0] == 0:
         raise InputError(f"{loss}: {name} holds an empty batch")
@@ -147,5 +147,7 @@ def check_options(known: Mapping[str, Any], options: Mapping[str, Any], *, where
             raise unknown_name("option", name, known, where=where)
 
 
-def _describe(value: Tensor) -> str:
+def _describe(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return f"of type {type(value).__name__}"
     return f"{list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"

@@ -17,7 +17,7 @@ from limbeck.models.heads import AnchorOutputs, Boxes, choose_boxes
 from limbeck.tasks.average_precision import IOU_THRESHOLDS, RECALLS, Matches, match_boxes
 from limbeck.tasks.box_losses import focal_loss, ssd_loss
 
-__all__ = ["Detection", "DetectionMetric"]
+__all__ = ["Detection", "DetectionMetric", "as_boxes"]
 
 COLUMNS = 6  # of a kept box: x1, y1, x2, y2, score, label
 
@@ -91,7 +91,7 @@ class Detection:
             InputError: shapes that do not fit, or boxes that the losses refuse.
         """
         self._check(out, target)
-        truth = [Boxes(rows[:, 1:], rows[:, 0].long()) for rows in (one[one[:, 0] >= 0] for one in target)]
+        truth = as_boxes(target)
         return focal_loss(out, truth) if out.scores == "sigmoid" else ssd_loss(out, truth)
 
     def keep(self, out: AnchorOutputs) -> np.ndarray:
@@ -135,6 +135,11 @@ class Detection:
                 f"detection: targets {list(target.shape)} do not fit outputs of {len(out.class_logits)} pictures; expected "
                 "[N, M, 5] rows of class, x1, y1, x2, y2"
             )
+
+
+def as_boxes(target: Tensor) -> list[Boxes]:
+    """What is to be learned of each picture: the rows of [N, M, 5] targets that are neither padding nor crowds."""
+    return [Boxes(rows[:, 1:], rows[:, 0].long()) for rows in (one[one[:, 0] >= 0] for one in target)]
 
 
 class DetectionMetric:

@@ -95,7 +95,8 @@ class DetectionNetwork(DenseNetwork):
         super().__init__(table, **owns)
         self.design = design
         channels = [tap_shape(table, design.fine)[0], self.backbone.out_channels, *design.extra_channels]
-        self.head_stages = tuple(f"map{i + 1}" for i in range(len(channels)))
+        self.map_channels = {f"map{i + 1}": width for i, width in enumerate(channels)}
+        self.head_stages = tuple(self.map_channels)
         per_position = [len(shapes) for shapes in anchor_shapes(len(channels), design.anchors)]
         self.further = nn.ModuleList(further_map(before, after, table) for before, after in pairwise(channels[1:]))
         self.classes, self.boxes = (
