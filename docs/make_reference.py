@@ -160,9 +160,20 @@ def parts_reference() -> str:
     from limbeck.export import EXPORTERS
     from limbeck.losses import LOSSES
     from limbeck.measure import TARGETS
-    from limbeck.models import CIFAR, DENSE, MODELS, create_model, detector, list_models, segmenter
+    from limbeck.models import (
+        CIFAR,
+        DENSE,
+        MODELS,
+        SIGNALS,
+        create_model,
+        detector,
+        family_table,
+        list_models,
+        segmenter,
+    )
     from limbeck.models.cifar import find_cifar
     from limbeck.models.heads import find_dense
+    from limbeck.models.signal import SIGNAL_TABLES, find_signal
     from limbeck.recipe import Data
     from limbeck.search import SAMPLERS, SPACES
     from limbeck.tasks import TASKS
@@ -172,7 +183,8 @@ def parts_reference() -> str:
         "frozen": "`[teacher]` is trained first, then frozen.",
         "trained": "`[teacher]` trains along, from scratch.",
     }
-    spelled = [name for name in list_models() if name not in MODELS and not find_cifar(name) and not find_dense(name)]
+    elsewhere = (find_cifar, find_dense, find_signal)
+    spelled = [name for name in list_models() if name not in MODELS and not any(find(name) for find in elsewhere)]
     handed = {"reference", "num_classes", "picture_size", "small_images"}
     pieces = [
         heading("Losses", "`limbeck.losses.NAME(student, ...)`, and `[[distill.terms]] loss`."),
@@ -207,6 +219,16 @@ def parts_reference() -> str:
         ),
         "",
         "By their widths and by the libraries' spellings too: " + ", ".join(f"`{n}`" for n in spelled) + ".",
+        "",
+        "Networks for signals, which take frames of I and Q, [N, 2, samples], of any power:",
+        "",
+        "| name | what | parameters at 11 classes and 128 samples |",
+        "| --- | --- | --- |",
+        *(f"| `{name}` | {design.describe} | {design.params:,} |" for name, design in SIGNALS.items()),
+        *(
+            f"| `{name}` | {what}; a table | {family_table(name, num_classes=11).params():,} |"
+            for name, (_, what) in SIGNAL_TABLES.items()
+        ),
         "",
         "Networks that say something of every place, on any family at any width (`lraspp_mobilenet_v2_050`):",
         "",

@@ -9,6 +9,7 @@ from limbeck.models.heads import DENSE, Boxes, choose_boxes, detector, segmenter
 from limbeck.models.load import create_model
 from limbeck.models.names import family_table, list_models
 from limbeck.models.network import Network, TableNetwork, build
+from limbeck.models.signal import SIGNALS
 from limbeck.models.slice import InheritReport, inherit_weights
 from limbeck.models.storage import load_network, save_network
 from limbeck.models.table import Head, Row, Table
@@ -19,6 +20,7 @@ __all__ = [
     "CIFAR",
     "DENSE",
     "MODELS",
+    "SIGNALS",
     "Boxes",
     "FillReport",
     "Head",

@@ -73,12 +73,14 @@ class ConvNorm(nn.Module):
         # At stride 1 an odd kernel's SAME padding is symmetric, so that only strided convolutions need the other form.
         same = conventions.padding == "same" and stride > 1
         dilation = dilation if kernel_size > 1 else 1
+        # Signals are maps of height 1: everything that looks at maps (pooling, int8, slicing) takes them as they are.
+        reach: tuple[int, int] = (kernel_size if conventions.dims == 2 else 1, kernel_size)
         self.conv: nn.Conv2d = (SamePadConv2d if same else nn.Conv2d)(
             in_channels,
             out_channels,
-            kernel_size,
-            stride,
-            0 if same else dilation * (kernel_size // 2),
+            reach,
+            (stride if conventions.dims == 2 else 1, stride),
+            0 if same else (dilation * (reach[0] // 2), dilation * (kernel_size // 2)),
             dilation,
             groups=groups,
             bias=False,
@@ -129,9 +131,11 @@ class Separable(nn.Module):
         return self.project(self.depthwise(inputs))
 
 
-def build_skip(plan: BlockPlan) -> nn.Module | None:
+def build_skip(plan: BlockPlan, conventions: Table) -> nn.Module | None:
     """What a block adds to its output, made of its input; None = nothing."""
     if plan.skip == "pool":
+        if conventions.dims == 1:
+            return nn.AvgPool2d((1, 3), (1, plan.stride), padding=(0, 1), count_include_pad=False)
         return nn.AvgPool2d(3, plan.stride, padding=1, count_include_pad=False)
     return nn.Identity() if plan.skip == "identity" else None
 
@@ -169,7 +173,7 @@ class Inverted(nn.Module):
         self.squeeze_excite = SqueezeExcite(plan, conventions) if plan.squeeze_channels else None
         self.project = ConvNorm(inside, plan.out_channels, 1, 1, "identity", conventions)
         self.drop = build_drop(plan)
-        self.skip = build_skip(plan)
+        self.skip = build_skip(plan, conventions)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C', H', W']."""
@@ -212,7 +216,7 @@ class Fused(nn.Module):
             else ConvNorm(inside, out, kernel, stride, act, conventions, dilation=dilation)
         )
         self.drop = build_drop(plan)
-        self.skip = build_skip(plan)
+        self.skip = build_skip(plan, conventions)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C', H', W']."""

@@ -87,12 +87,15 @@ def block_layers(plan: BlockPlan, before: int, after: int) -> list[tuple[int, in
     return [*layers, (inside, out, 1, after)]
 
 
-def block_cost(plan: BlockPlan, height: int, width: int) -> Cost:
-    """Count one block that is entered by a map of `height` x `width`; both paddings give the same sizes."""
+def block_cost(plan: BlockPlan, height: int, width: int, dims: int = 2) -> Cost:
+    """Count one block that is entered by a map of `height` x `width`; both paddings give the same sizes.
+
+    Kernels reach along `dims` axes: k x k values of pictures, k of signals (whose height is 1).
+    """
     out_height, out_width = -(-height // plan.stride), -(-width // plan.stride)
     params = macs = 0
     for inputs, outputs, kernel, positions in block_layers(plan, height * width, out_height * out_width):
-        weights = inputs * outputs * kernel**2
+        weights = inputs * outputs * kernel**dims
         params, macs = params + weights + 2 * outputs, macs + weights * positions
     if plan.squeeze_channels:
         weights = 2 * plan.hidden_channels * plan.squeeze_channels

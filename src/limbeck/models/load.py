@@ -21,6 +21,7 @@ from limbeck.models.names import family_table, find_known, unknown_model
 from limbeck.models.network import Network, TableNetwork, build
 from limbeck.models.pretrained import fill_from_path, fill_table, find_weights
 from limbeck.models.providers import outside_network, timm_name, timm_network, torchvision_network
+from limbeck.models.signal import SIGNAL_TABLES, find_signal, signal_network
 from limbeck.models.spellings import Known, library_names, published_weights, weighted_widths
 from limbeck.parts import is_outside
 
@@ -35,7 +36,7 @@ def create_model(
     width_multiplier: float = 1.0,
     input_size: int | tuple[int, int] | None = None,
     small_images: bool | None = None,
-    in_channels: int = 3,
+    in_channels: int | None = None,
     dropout: float | None = None,
     **options: Any,
 ) -> Network:
@@ -44,7 +45,7 @@ def create_model(
     Args:
         name: one of `list_models()` (`mobilenet_v2`, `mobilenet_v2_140`, timm's `mobilenetv2_140`, `cifar_resnet20`; for
             segmentation `lraspp_` or `raspp_`, for detection `ssdlite_` before a family's name), `timm:NAME`,
-            `torchvision:NAME`, or `package.module:name`.
+            `torchvision:NAME`, or `package.module:name`. `clst_t`, `kd_mobilenet` and the like take signals.
         num_classes: K, a detector's without the background; pretrained weights of another K keep everything but the
             classifier.
         pretrained: True (published weights for this name), `timm:NAME`, `torchvision:NAME`, a path that `save_network`
@@ -52,10 +53,10 @@ def create_model(
             over the weights' batch-norm eps, padding, skips and normalisation; `network.filled` says what was filled.
         width_multiplier: of our own families.
         input_size: side, or (height, width); None = the pretrained weights' own, else the family's, mostly 224 (32 with
-            small_images, and for `cifar_...`).
+            small_images, and for `cifar_...`); of signals a frame's samples, or (1, samples), mostly 128.
         small_images: our families only: True drops the first two strides (stem and first row of stride 2), so that 32
             pixels end at 4; False keeps them; None drops two up to 48 pixels, one up to 64.
-        in_channels: of the pictures.
+        in_channels: of the pictures; None = 3, of signals 2.
         dropout: before the classifier; None = the family's or library's own.
         options: our families: fields of `Table` such as `bn_momentum`, `padding`, and `width_rule`: what a width does to
             MobileNetV3, as `paper`, `timm` or `torchvision` has it (none = that of the name's spelling, else `paper`);
@@ -71,6 +72,16 @@ def create_model(
     if type(num_classes) is not int or num_classes < 1:
         raise InputError(f"model '{name}': num_classes must be a whole number of at least 1, got {num_classes!r}")
     provider, colon, rest = name.partition(":")
+    if find_signal(name):
+        size = (1, input_size) if isinstance(input_size, int) else size
+        shape = {
+            "num_classes": num_classes,
+            "input_size": size,
+            "in_channels": 2 if in_channels is None else in_channels,
+        }
+        options |= {} if dropout is None else {"dropout": dropout}
+        return create_signal(name, pretrained, width_multiplier, small_images, **shape, options=options)
+    in_channels = 3 if in_channels is None else in_channels
     if find_dense(name):
         shape = {
             "num_classes": num_classes,
@@ -133,6 +144,29 @@ def create_cifar(
         raise InputError(
             f"model '{name}': pretrained takes the path of a checkpoint (CRD's, RepDistiller's) or of a saved network"
         )
+    return fill_from_path(network, Path(pretrained))
+
+
+def create_signal(
+    name: str,
+    pretrained: bool | str | Path | nn.Module,
+    width: float,
+    small_images: bool | None,
+    **settings: Any,
+) -> Network:
+    """`create_model` for signals; weights come from a file, since nobody serves any."""
+    if name in SIGNAL_TABLES:
+        options = settings.pop("options")
+        table = family_table(name, width_multiplier=width, small_images=small_images, **settings, **options)
+        network: Network = build(table)
+    elif width != 1 or small_images is not None:
+        raise InputError(f"model '{name}': is of one width and for signals; drop width_multiplier, small_images")
+    else:
+        network = signal_network(name, **settings)
+    if pretrained is False:
+        return network
+    if isinstance(pretrained, bool | nn.Module) or (":" in str(pretrained) and not Path(pretrained).exists()):
+        raise InputError(f"model '{name}': pretrained takes the path of a saved network or a file of weights")
     return fill_from_path(network, Path(pretrained))
 
 

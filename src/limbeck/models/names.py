@@ -13,6 +13,8 @@ from limbeck.errors import InputError, unknown_name
 from limbeck.models.cifar import CIFAR, CIFAR_SPELLINGS, find_cifar
 from limbeck.models.families import MODELS, at_width
 from limbeck.models.providers import timm_name
+from limbeck.models.signal import SIGNAL_TABLES, SIGNALS
+from limbeck.models.signal.names import check_shape
 from limbeck.models.spellings import PUBLISHED_WIDTHS, TIMM, TORCHVISION, Known, published_weights
 from limbeck.models.table import Table
 
@@ -20,7 +22,7 @@ __all__ = ["family_table", "find_known", "list_models", "list_torchvision", "unk
 
 CONVENTIONS = sorted(
     {field.name for field in fields(Table)}
-    - {"name", "stem", "rows", "head", "num_classes", "in_channels", "input_size", "dropout"}
+    - {"name", "stem", "rows", "head", "num_classes", "in_channels", "input_size", "dropout", "dims"}
 )
 
 
@@ -53,7 +55,7 @@ def list_models(pattern: str = "*") -> list[str]:
     ]
     from limbeck.models.heads.names import list_dense  # which are named after the families here
 
-    ours = {*MODELS, *widths, *TIMM, *TORCHVISION, *CIFAR, *CIFAR_SPELLINGS, *list_dense()}
+    ours = {*MODELS, *widths, *TIMM, *TORCHVISION, *CIFAR, *CIFAR_SPELLINGS, *SIGNALS, *SIGNAL_TABLES, *list_dense()}
     return sorted(fnmatch.filter(ours, pattern))
 
 
@@ -88,7 +90,7 @@ def family_table(
     width_multiplier: float = 1.0,
     input_size: tuple[int, int] | None = None,
     small_images: bool | None = None,
-    in_channels: int = 3,
+    in_channels: int | None = None,
     dropout: float | None = None,
     width_rule: str | None = None,
     **conventions: Any,
@@ -98,14 +100,26 @@ def family_table(
     Raises:
         InputError: an unknown name or convention, or a value out of range.
     """
-    if find_cifar(name):
+    if find_cifar(name) or name in SIGNALS:
         raise InputError(f"model '{name}': is not built from a table of a family ({', '.join(MODELS)})")
     known = find_known(name)
-    if known is None:
+    if known is None and name not in SIGNAL_TABLES:
         raise unknown_model(name)
     for key in conventions:
         if key not in CONVENTIONS:
             raise unknown_name("option", key, [*CONVENTIONS, "width_rule"], where=f"model '{name}'")
+    if known is None:
+        if small_images or width_rule:
+            raise InputError(f"model '{name}': is for signals; drop small_images, width_rule")
+        table = replace(SIGNAL_TABLES[name][0](), **conventions).scaled(width_multiplier)
+        return replace(
+            table,
+            num_classes=num_classes,
+            input_size=check_shape(
+                name, input_size or table.input_size, table.in_channels if in_channels is None else in_channels
+            ),
+            dropout=table.dropout if dropout is None else dropout,
+        )
     if known.width != 1 and width_multiplier != 1:
         raise InputError(f"model '{name}': the name says its width already; drop width_multiplier = {width_multiplier}")
     table = replace(MODELS[known.family](), **{**known.conventions, **conventions})
@@ -115,7 +129,7 @@ def family_table(
         table.for_small_images(small_image_strides(size, small_images)),
         name=name,
         num_classes=num_classes,
-        in_channels=in_channels,
+        in_channels=3 if in_channels is None else in_channels,
         input_size=size,
         dropout=table.dropout if dropout is None else dropout,
     )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from limbeck.errors import InputError, unknown_name
 from limbeck.models.blocks import ACTIVATION_MODULES, ConvNorm, build_block, initialise
+from limbeck.models.power import unit_power
 from limbeck.models.table import Table
 from limbeck.types import Outputs
 
@@ -30,6 +31,7 @@ class Network(nn.Module, ABC):
     """A picture network that owns its resize and normalisation.
 
     `forward` takes [N, C, H, W] in [0, 1] of any H, W and gives [N, K] logits; `observe` gives stages too, by name.
+    Networks for signals take [N, C, T] instead, of any power; inside, and as stages, they are maps of height 1.
 
     Attributes:
         num_classes: K.
@@ -73,6 +75,11 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def stage_names(self) -> tuple[str, ...]:
         """The stages that `observe` gives, from input to output."""
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Of one sample that the network takes without resizing it: (C, H, W); (C, T) of signals."""
+        return (self.in_channels, *self.input_size)
 
     def further_stage_names(self) -> tuple[str, ...]:
         """Finer stages that `observe` takes beside `stage_names`."""
@@ -166,7 +173,7 @@ class Network(nn.Module, ABC):
         training = {module: module.training for module in self.modules()}
         self.eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            self(torch.zeros(1, self.in_channels, *self.input_size, device=self.mean.device))
+            self(torch.zeros(1, *self.sample_shape, device=self.mean.device))
         for module, mode in training.items():
             module.training = mode
         return counter.get_total_flops() // 2
@@ -224,6 +231,8 @@ class TableNetwork(Network):
     table: Table
 
     def __init__(self, table: Table, **owns: Any) -> None:
+        if table.dims == 1:
+            owns = {**owns, "mean": (0.0,) * table.in_channels, "std": (1.0,) * table.in_channels}
         super().__init__(
             num_classes=table.num_classes, input_size=table.input_size, in_channels=table.in_channels, **owns
         )
@@ -242,6 +251,17 @@ class TableNetwork(Network):
     def stage_names(self) -> tuple[str, ...]:
         """`stem`, `stage1` ... , `head`, `pool`."""
         return ("stem", *self.stage_rows, "head", "pool")
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Of one sample: (C, H, W), or (C, T) where the table is one of signals."""
+        return super().sample_shape if self.table.dims == 2 else (self.in_channels, self.input_size[1])
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        """As of any network; signals of any length are brought to unit power."""
+        if self.table.dims == 2:
+            return super().prepare(inputs)
+        return unit_power(inputs, self.in_channels, self.table.name).unsqueeze(2)
 
     @property
     def ends_in_convolution(self) -> bool:

@@ -49,7 +49,7 @@ def crop_into(place: Tensor, value: Tensor) -> int:
         centred = axis >= 2
         here.append(slice(start := (mine - overlap) // 2 if centred else 0, start + overlap))
         there.append(slice(start := (theirs - overlap) // 2 if centred else 0, start + overlap))
-    if place.dim() == 4 and place.shape[2] > value.shape[2]:
+    if place.dim() == 4 and place.shape[3] > value.shape[3]:
         place[tuple(here[:2])] = 0
     place[tuple(here)] = value[tuple(there)]
     return place[tuple(here)].numel()

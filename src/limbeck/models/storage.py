@@ -18,6 +18,7 @@ from limbeck.models.cifar import cifar_network
 from limbeck.models.heads.names import rebuild_dense
 from limbeck.models.network import Network, build
 from limbeck.models.providers import first_line, outside_network, timm_network, torchvision_network
+from limbeck.models.signal import signal_network
 from limbeck.models.table import Table
 
 __all__ = [
@@ -125,6 +126,7 @@ def build_architecture(value: Any, where: str | Path) -> Network:
         raise InputError(f"{where}: is not a description of a network (schema 1)")
     makers = {
         "cifar": cifar_network,
+        "signal": signal_network,
         "timm": timm_network,
         "torchvision": torchvision_network,
         "outside": outside_network,

@@ -53,6 +53,7 @@ class Table:
         se_gate: `hard_sigmoid` (MobileNetV3) or `sigmoid`.
         se_activation: after the squeeze; `block` = that of the block.
         inner_divisor: widths inside blocks are rounded to multiples of this; None = `divisor`.
+        dims: 2 = pictures; 1 = signals: kernels are 1 x k, strides go along time, `input_size` is (1, samples).
     """
 
     name: str
@@ -73,6 +74,7 @@ class Table:
     se_activation: str = "relu"
     inner_divisor: int | None = None
     drop_path: float = 0.0
+    dims: int = 2
 
     def __post_init__(self) -> None:
         where = f"table '{self.name}'"
@@ -95,6 +97,10 @@ class Table:
         size = self.input_size
         if not (isinstance(size, tuple) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)):
             raise InputError(f"{where}: input_size must be (height, width) in pixels, got {self.input_size!r}")
+        if type(self.dims) is not int or self.dims not in (1, 2) or (self.dims == 1 and size[0] != 1):
+            raise InputError(
+                f"{where}: dims must be 2, or 1 with an input_size of (1, samples); got {self.dims!r}, {size}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The table as plain JSON values."""
@@ -172,7 +178,7 @@ class Table:
         for i, plans in enumerate(self.blocks()):
             params = macs = 0
             for plan in plans:
-                cost = block_cost(plan, height, width)
+                cost = block_cost(plan, height, width, self.dims)
                 params, macs, height, width = params + cost.params, macs + cost.macs, cost.height, cost.width
             costs["stem" if i == 0 else f"row{i - 1}"] = Cost(params, macs, plans[-1].out_channels, height, width)
         head = self.head

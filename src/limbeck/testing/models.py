@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from limbeck.errors import InputError
 from limbeck.types import Outputs
 
 __all__ = ["check_network"]
@@ -16,7 +17,8 @@ __all__ = ["check_network"]
 def check_network(network: Any, *, in_channels: int = 3) -> None:
     """Hold a network to the protocol: pictures in [0, 1] of any size in, logits and named stages out.
 
-    Its mode (training or evaluation) is as before afterwards.
+    One whose `sample_shape` is (C, T) takes signals: any power must give the same logits; another length works, or is
+    refused by an `InputError`. Its mode (training or evaluation) is as before afterwards.
 
     Raises:
         AssertionError: the first rule that it breaks, in words.
@@ -36,10 +38,9 @@ def check_network(network: Any, *, in_channels: int = 3) -> None:
 
 
 def _check_forward(network: Any, in_channels: int) -> None:
-    height, width = network.input_size
     num_classes = network.num_classes
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.rand(2, in_channels, height, width, generator=generator)
+    inputs = torch.rand(2, *_sample_shape(network, in_channels), generator=generator)
     kept = inputs.clone()
     logits = network(inputs)
     assert torch.equal(inputs, kept), "the forward pass changed its input"
@@ -49,8 +50,12 @@ def _check_forward(network: Any, in_channels: int) -> None:
     torch.testing.assert_close(
         network(inputs[:1]), logits[:1], atol=1e-4, rtol=1e-4, msg="logits must not depend on the batch"
     )
-    other = network(torch.rand(2, in_channels, height + 5, width + 3, generator=generator))
-    assert other.shape == logits.shape, "pictures of another size must be resized by the network itself"
+    if inputs.dim() == 3:
+        _check_signals(network, inputs, logits)
+    else:
+        height, width = network.input_size
+        other = network(torch.rand(2, in_channels, height + 5, width + 3, generator=generator))
+        assert other.shape == logits.shape, "pictures of another size must be resized by the network itself"
 
     names = tuple(network.stage_names)
     assert len(set(names)) == len(names), "two stages share a name"
@@ -70,10 +75,25 @@ def _check_forward(network: Any, in_channels: int) -> None:
     json.dumps(network.architecture(), allow_nan=False)
 
 
+def _sample_shape(network: Any, in_channels: int) -> tuple[int, ...]:
+    return tuple(getattr(network, "sample_shape", (in_channels, *network.input_size)))
+
+
+def _check_signals(network: Any, inputs: Tensor, logits: Tensor) -> None:
+    torch.testing.assert_close(
+        network(inputs / 128), logits, atol=1e-4, rtol=1e-4, msg="signals of another power must give the same logits"
+    )
+    try:
+        other = network(torch.cat([inputs, inputs], 2))
+    except InputError:
+        return
+    assert other.shape == logits.shape, "signals of another length must give logits, or an InputError"
+
+
 def _check_gradient(network: Any, in_channels: int) -> None:
     network.train()
     state = {name: value.clone() for name, value in network.state_dict().items()}
-    inputs = torch.rand(4, in_channels, *network.input_size, generator=torch.Generator().manual_seed(1))
+    inputs = torch.rand(4, *_sample_shape(network, in_channels), generator=torch.Generator().manual_seed(1))
     network(inputs).square().sum().backward()
     idle = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
     network.zero_grad(set_to_none=True)
