@@ -64,9 +64,10 @@ class Data(Section):
 class Augment(Section):
     """`[augment]`: random changes of training pictures, each a pure function of (seed, view, index)."""
 
-    crop: Literal["none", "shift", "resized", "scaled"] = Field(
+    crop: Literal["none", "shift", "resized", "scaled", "ssd"] = Field(
         "shift",
-        description="shift = pad by padding and crop back; resized = random resized crop; scaled = zoom in or out and crop",
+        description="shift = pad by padding and crop back; resized = random resized crop; scaled = zoom in or out and crop; "
+        "ssd = SSD's crop, for boxes",
     )
     padding: float = Field(0.125, ge=0, le=0.5, description="share of the side, for crop = shift")
     scale: tuple[float, float] = Field((0.35, 1.0), description="area range, for crop = resized")

@@ -28,7 +28,8 @@ class Augment:
 
     Attributes:
         crop: `shift` = moved by up to `padding` of the side, black where it leaves the picture; `resized` = random
-            resized crop; `scaled` = enlarged or reduced by a factor in `zoom` and cut, black where it leaves the picture.
+            resized crop; `scaled` = enlarged or reduced by a factor in `zoom` and cut, black where it leaves the picture;
+            `ssd` = a window that some box overlaps enough (`ssd_crop`), for pictures with boxes.
         padding: share of the side, for `shift`.
         scale: range of the area that `resized` keeps.
         zoom: range of the factor of `scaled`.
@@ -44,7 +45,7 @@ class Augment:
         InputError: RandAugment out of range, an unknown policy, or both.
     """
 
-    crop: Literal["none", "shift", "resized", "scaled"] = "shift"
+    crop: Literal["none", "shift", "resized", "scaled", "ssd"] = "shift"
     padding: float = 0.125
     scale: tuple[float, float] = (0.35, 1.0)
     zoom: tuple[float, float] = (0.5, 2.0)
@@ -107,6 +108,7 @@ class Stream(IntEnum):
     PARTNER_CLASS = 18
     SAME_CLASS = 19
     SCALE = 20
+    SSD_CROP = 21
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ class Drawn:
         flip: [N] bool.
         policy_seed: [N] seed of the policy's own generator.
         erase: [N, 4] top, left, bottom, right in pixels; empty where nothing is erased.
+        windows: of each picture; whoever knows the boxes makes them from `crop_seed`.
+        crop_seed: [N] what SSD's crop is drawn from.
     """
 
     shift: np.ndarray | None
@@ -129,9 +133,13 @@ class Drawn:
     policy_seed: np.ndarray | None
     erase: np.ndarray | None
     scale: np.ndarray | None = None
+    crop_seed: np.ndarray | None = None
+    windows: Sequence[Window | None] | None = None
 
     def window(self, place: int, source: tuple[int, int], size: tuple[int, int]) -> Window | None:
         """What is cut out of the picture at `place`, which has the size `source`; None = all of it."""
+        if self.windows is not None:
+            return self.windows[place]
         if self.crop is not None:
             return resized_window(self.crop[place], source, size)
         return None if self.scale is None else scaled_window(self.scale[place], size)
@@ -144,7 +152,7 @@ def draw_augmentation(augment: Augment, size: tuple[int, int], draws: Draws) -> 
     "Random Erasing Data Augmentation", arXiv 1708.04896, area 0.02 to 0.33 and aspect 0.3 to 3.3.
     """
     height, width = size
-    shift = crop = flip = policy_seed = erase = scale = None
+    shift = crop = flip = policy_seed = erase = scale = crop_seed = None
     if augment.crop == "shift":
         down, right = round(augment.padding * height), round(augment.padding * width)
         shift = np.stack(
@@ -167,6 +175,8 @@ def draw_augmentation(augment: Augment, size: tuple[int, int], draws: Draws) -> 
         low, high = augment.zoom
         factor = low + (high - low) * draws.uniform(Stream.SCALE)
         scale = np.stack([factor, draws.uniform(Stream.CROP_DOWN), draws.uniform(Stream.CROP_RIGHT)], axis=1)
+    elif augment.crop == "ssd":
+        crop_seed = draws.words(Stream.SSD_CROP)
     if augment.flip:
         flip = draws.uniform(Stream.FLIP) < 0.5
     if augment.policy:
@@ -180,7 +190,7 @@ def draw_augmentation(augment: Augment, size: tuple[int, int], draws: Draws) -> 
         left = draws.integers(Stream.ERASE_RIGHT, 0, width - wide + 1)
         hit = (draws.uniform(Stream.ERASE) < augment.erase).astype(np.int64)
         erase = np.stack([top, left, top + tall * hit, left + wide * hit], axis=1)
-    return Drawn(shift, crop, flip, policy_seed, erase, scale)
+    return Drawn(shift, crop, flip, policy_seed, erase, scale, crop_seed)
 
 
 def apply_augmentation(

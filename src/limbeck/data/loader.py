@@ -17,12 +17,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from limbeck.data.augment import Augment, Drawn, apply_augmentation, augmentation_affine, draw_augmentation
+from limbeck.data.boxes import BoxTargets, visible_boxes
 from limbeck.data.draws import Draws
 from limbeck.data.further import CLASSMATE_COPY, SAME_CLASS, Classmates, view_copies
 from limbeck.data.mixing import class_rows, draw_mix, draw_partners, mix_pictures
 from limbeck.data.order import class_members, epoch_order
 from limbeck.data.picture_set import PictureSet
-from limbeck.data.placement import combine
+from limbeck.data.placement import Window, combine
+from limbeck.data.ssd_crop import ssd_window
 from limbeck.data.stream import PictureStream
 from limbeck.errors import InputError
 from limbeck.pictures import fit_picture
@@ -95,6 +97,14 @@ class Loader:
             )
         if isinstance(pictures, PictureSet) and pictures.targets is not None:
             _check_annotated(pictures.name, augment, sampling, extra, needs)
+        if (
+            augment is not None
+            and augment.crop == "ssd"
+            and not isinstance(getattr(pictures, "targets", None), BoxTargets)
+        ):
+            raise InputError(
+                "augment.crop = ssd: needs boxes; the crop of other pictures is none, shift, resized or scaled"
+            )
         self.batch_size = batch_size
         self.views = views
         self.offers = frozenset(needs)
@@ -318,15 +328,33 @@ class _BatchMaker(Dataset[Any]):
         assert source.targets is not None
         drawn = None if self.augment is None else draw_augmentation(self.augment, self.size, draws)
         found = self._find(index)
+        if drawn is not None and drawn.crop_seed is not None:
+            drawn = replace(drawn, windows=self._ssd_windows(source, index, found, drawn.crop_seed))
         samples = []
         for place, picture in enumerate(index.tolist()):
-            to_found = source.picture_affine(picture) if self._is_whole else source.original_affine(picture)
+            to_found = self._affine(source, picture)
             if drawn is not None:
                 size = found[place].shape[:2]
                 to_found = combine(to_found, augmentation_affine(drawn, place, size, self.size))
             samples.append(source.targets.changed(picture, to_found, self.size))
         inputs = self._pixels(found, drawn)
         return Batch(torch.from_numpy(index), inputs, source.targets.collate(samples), view, True)
+
+    def _affine(self, source: PictureSet, picture: int) -> np.ndarray:
+        """From coordinates of a picture as it lies on the disk to those of what `_find` gives."""
+        return source.picture_affine(picture) if self._is_whole else source.original_affine(picture)
+
+    def _ssd_windows(
+        self, source: PictureSet, index: np.ndarray, found: list[np.ndarray], seeds: np.ndarray
+    ) -> list[Window | None]:
+        """SSD's crop of each picture, which depends on its boxes."""
+        assert isinstance(source.targets, BoxTargets)
+        windows = []
+        for picture, pixels, seed in zip(index.tolist(), found, seeds.tolist(), strict=True):
+            size = pixels.shape[0], pixels.shape[1]
+            boxes, seen = visible_boxes(source.targets.original(picture).boxes, self._affine(source, picture), size)
+            windows.append(ssd_window(seed, boxes[seen], size))
+        return windows
 
     def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         sampling = "natural" if self.in_turn else self.sampling
@@ -335,7 +363,7 @@ class _BatchMaker(Dataset[Any]):
     @property
     def _is_whole(self) -> bool:
         """Whether pictures are fitted before they are changed: all but where a crop is cut from the original."""
-        return self.augment is None or self.augment.crop != "resized"
+        return self.augment is None or self.augment.crop not in ("resized", "ssd")
 
     def _find(self, index: np.ndarray, pictures: list[np.ndarray] | None = None) -> list[np.ndarray]:
         """The pictures as they are before any change."""

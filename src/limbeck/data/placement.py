@@ -11,7 +11,7 @@ import math
 import numpy as np
 from PIL import Image
 
-__all__ = ["Window", "combine", "cut_window", "move_points", "resized_window", "scaled_window", "window_affine"]
+__all__ = ["Size", "Window", "combine", "cut_window", "move_points", "resized_window", "scaled_window", "window_affine"]
 
 Window = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of a picture; what lies outside the picture is black."""
