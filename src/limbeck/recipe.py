@@ -153,6 +153,9 @@ class Budget(Section):
     max_params: int | None = Field(None, gt=0)
     max_macs: int | None = Field(None, gt=0)
     max_size_bytes: int | None = Field(None, gt=0)
+    max_peak_memory_bytes: int | None = Field(
+        None, gt=0, description="resident memory that loading and running the file adds on the target"
+    )
 
 
 class Proxy(Section):
@@ -161,6 +164,24 @@ class Proxy(Section):
     epochs: int = Field(3, ge=1)
     limit: int | None = Field(None, ge=1, description="training pictures used; None = all")
     learning_rate: float | None = Field(None, gt=0, description="None = the student's")
+    halving: int | None = Field(
+        None, ge=2, description="train for one in so many of the epochs first, and only one in so many to the end"
+    )
+    rungs: int = Field(1, ge=1, le=4, description="with halving: how many such shorter trainings, each as much longer")
+    distill: bool = Field(False, description="learn from the teacher as [distill] says, and not from the labels alone")
+
+    @property
+    def mean_epochs(self) -> float:
+        """Of a candidate, where halving lets exactly one in so many go on: each rung costs as much as the last one."""
+        return self.epochs if self.halving is None else self.epochs * (self.rungs + 1) / self.halving**self.rungs
+
+    @model_validator(mode="after")
+    def _every_rung_has_an_epoch(self) -> Proxy:
+        if self.halving is None and self.rungs != 1:
+            raise ValueError("rungs: nothing reads them; set halving too")
+        if self.halving is not None and self.epochs < (least := self.halving**self.rungs):
+            raise ValueError(f"halving: epochs = {self.epochs} leaves the first rung none; give {least} or more")
+        return self
 
 
 class Search(Section):
@@ -189,6 +210,11 @@ class Search(Section):
     seed_weights: str | None = Field(None, description="run folder or weights of a trained seed network")
     seed: int = Field(0, ge=0, description="of the sampler and the proxy trainings")
     storage: str | None = Field(None, description="Optuna storage URL; None = a file in the run folder")
+    retrain_top: int = Field(
+        0,
+        ge=0,
+        description="so many of the best candidates are trained as long as the student, and the best of them taken",
+    )
     proxy: Proxy = Proxy()
 
     @model_validator(mode="after")

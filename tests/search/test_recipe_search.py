@@ -31,3 +31,9 @@ def test_what_a_recipe_cannot_ask_of_a_search(search, told):
     with pytest.raises(InputError, match=told) as caught:
         read(search)
     assert "\n" not in str(caught.value)
+
+
+def test_the_mean_training_of_a_candidate_by_the_halving():
+    """Of nine candidates nine train 1 epoch, three of them 3, and one of these 9: 27 epochs in all."""
+    assert read({"proxy": {"epochs": 9, "halving": 3, "rungs": 2}}).search.proxy.mean_epochs == 27 / 9
+    assert read({"proxy": {"epochs": 9}}).search.proxy.mean_epochs == 9

@@ -92,6 +92,22 @@ def test_what_is_too_slow_is_never_trained(tmp_path):
         assert trial["point"] not in trained
 
 
+def test_what_needs_too_much_memory_is_never_trained(tmp_path):
+    def timing(points):
+        return [CandidateCost(1.0, peak_memory_bytes=1000 * toy.params(point)) for point in points]
+
+    ceilings = Ceilings(max_peak_memory_bytes=210_000)
+    result = toy.search(tmp_path, timing=timing, ceilings=ceilings)
+    pruned = [trial for trial in result.trials if trial["state"] == "pruned"]
+    assert pruned
+    for trial in result.trials:
+        assert trial["peak_memory_bytes"] == 1000 * toy.params(trial["point"])
+        assert (trial["state"] == "pruned") == (trial["peak_memory_bytes"] > 210_000)
+    assert f"max_peak_memory_bytes {210_000:,}" in pruned[0]["reason"]
+    with pytest.raises(InputError, match=r"the least needs 100,000 bytes of memory"):
+        toy.search(tmp_path / "none", timing=timing, ceilings=Ceilings(max_peak_memory_bytes=10))
+
+
 def test_a_batch_is_timed_in_one_call_while_nothing_is_trained(tmp_path):
     events = []
 

@@ -60,6 +60,12 @@ def train_briefly(
     train = _settings(recipe.train, proxy, workers=workers)
     evaluate = context.evaluator(train.device)
     assert evaluate is not None  # resolve refuses such a recipe without a validation split
+    taught: dict[str, Any] = {}
+    if proxy.distill:
+        from limbeck.pipeline.distill import proxy_graph  # which itself needs what is trained briefly
+
+        graph, lesson = proxy_graph(context, network, train, seed=seed)
+        taught = {"objective": graph, "learner_rates": lesson.section.learner_rates}
     with hushed():
         train_objective(
             context,
@@ -71,6 +77,7 @@ def train_briefly(
             pictures=pictures,
             select=False,
             is_shared=False,
+            **taught,
         )
     figures = evaluate(network)
     shutil.rmtree(folder, ignore_errors=True)

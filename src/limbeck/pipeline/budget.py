@@ -30,6 +30,7 @@ def ceilings_of(context: Context) -> Ceilings:
         max_params=budget.max_params,
         max_macs=budget.max_macs,
         max_size_bytes=budget.max_size_bytes,
+        max_peak_memory_bytes=budget.max_peak_memory_bytes,
     )
 
 
@@ -62,12 +63,13 @@ def check_budget(context: Context, network: Network, where: str, folder: Path) -
         "macs": network.macs(),
         "latency_ms": None,
         "size_bytes": None,
+        "peak_memory_bytes": None,
     }
-    if budget.max_latency_ms is not None or budget.max_size_bytes is not None:
+    if (budget.max_latency_ms or budget.max_size_bytes or budget.max_peak_memory_bytes) is not None:
         (timed,) = time_networks(context, [network], folder)
         if isinstance(timed, Exception):
             raise timed
-        figures |= {"latency_ms": timed["latency_ms"], "size_bytes": timed["size_bytes"]}
+        figures |= {name: timed[name] for name in ("latency_ms", "size_bytes", "peak_memory_bytes")}
         if budget.max_latency_ms is not None and timed["latency_ms"] <= NOISE * budget.max_latency_ms:
             figures["latency_ms"] = min(timed["latency_ms"], budget.max_latency_ms)
     broken = ceilings_of(context).violations(**figures)
@@ -84,9 +86,13 @@ def time_networks(
     """Export probes of networks and time them in turn on the budget's device, each against an interleaved reference.
 
     Returns:
-        Per network: `latency_ms` (the budget's statistic), `ratio` (to the reference, None without one) and `size_bytes`;
-        or what went wrong with its export.
+        Per network: `latency_ms` (the budget's statistic), `ratio` (to the reference, None without one), `size_bytes` and
+        `peak_memory_bytes` (None unless the budget bounds it); or what went wrong with its export.
+
+    Raises:
+        InputError: the budget bounds the peak memory, and the device cannot tell it.
     """
+    bounds_memory = context.recipe.budget.max_peak_memory_bytes is not None
     device = open_device(context.recipe.budget.target)
     statistic = context.recipe.budget.statistic
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,16 +107,22 @@ def time_networks(
             found.append(error)
     anchor = None if reference is None else export_probe(reference, folder / "reference.onnx", sample_size=size)
     measured = measure_artifacts(
-        device, artifacts, warmup=PROBE_WARMUP, runs=PROBE_RUNS, reference=anchor, memory=False
+        device, artifacts, warmup=PROBE_WARMUP, runs=PROBE_RUNS, reference=anchor, memory=bounds_memory
     )
     timed = iter(measured)
     for record in found:
         if isinstance(record, dict):
             one = next(timed)
+            if bounds_memory and one.peak_memory_bytes is None:
+                raise InputError(
+                    f"budget.max_peak_memory_bytes: {context.recipe.budget.target} cannot tell the memory of a file; "
+                    "leave it out"
+                )
             record |= {
                 "latency_ms": one.latency_ms.statistic(statistic),
                 "ratio": one.ratio_to_reference,
                 "size_bytes": one.size_bytes,
+                "peak_memory_bytes": one.peak_memory_bytes,
             }
     for artifact in artifacts:
         Path(artifact.path).unlink(missing_ok=True)

@@ -30,8 +30,10 @@ __all__ = [
     "distill",
     "distill_assistant",
     "in_words",
+    "lesson_before_search",
     "lessons_of",
     "needs_trained_teacher",
+    "proxy_graph",
     "role_of_teacher",
 ]
 
@@ -184,6 +186,28 @@ def build_graph(
     except InputError as error:
         raise InputError(f"{lesson.where}: {error}") from error
     return graph
+
+
+def lesson_before_search(recipe: Recipe) -> Lesson:
+    """The student's lesson as candidates of a search can take it too: from teachers that are ready by then.
+
+    Raises:
+        InputError: there is none.
+    """
+    lessons = lessons_of(recipe)
+    if not lessons or lessons[-1].role != "frozen" or not set(lessons[-1].teachers) <= set(recipe.teachers):
+        raise InputError(
+            "search.proxy.distill: needs a [distill] from a ready [teacher], without assistants between it and the "
+            "student; set it to false"
+        )
+    return lessons[-1]
+
+
+def proxy_graph(context: Context, network: Network, train: Train, *, seed: int) -> tuple[Distillation, Lesson]:
+    """What a candidate of the search minimises to learn as the student will, and the lesson that this is."""
+    lesson = replace(lesson_before_search(context.recipe), train=train, seed=seed)
+    torch.manual_seed(seed + 1)  # as in the student's own training
+    return build_graph(context, lesson, network, _teachers(context, lesson)), lesson
 
 
 def distill(context: Context, lesson: Lesson, upstream: dict[str, Any]) -> StageRecord:

@@ -148,10 +148,11 @@ def estimate_run(recipe: Recipe, pace: Pace) -> dict[str, Any]:
     if recipe.search is not None:
         proxy = recipe.search.proxy
         share = 1.0 if proxy.limit is None else min(1.0, proxy.limit / pace.pictures)
-        training = proxy.epochs * share * (pace.epoch["student"] - pace.evaluation["student"])
+        training = proxy.mean_epochs * share * (pace.epoch["student"] - pace.evaluation["student"])
         timing = 2 * (PROBE_RUNS + PROBE_WARMUP) * pace.latency_ms / 1000 + PROBE_SECONDS  # each beside a reference
         each = (training + pace.evaluation["student"]) / recipe.search.workers + timing
-        add("search", recipe.search.trials * each, candidates=recipe.search.trials)
+        again = recipe.search.retrain_top * recipe.train.epochs * pace.epoch["student"]
+        add("search", recipe.search.trials * each + again, candidates=recipe.search.trials)
     if recipe.adapt is not None:
         if recipe.adapt.seed_weights is None:
             add_training("train/seed", "student", recipe.train.epochs)

@@ -15,7 +15,7 @@ from limbeck.models import Network
 from limbeck.parts import find_part
 from limbeck.pipeline.adapt import seed_student
 from limbeck.pipeline.context import Context
-from limbeck.pipeline.distill import Lesson, build_graph, check_graph, lessons_of
+from limbeck.pipeline.distill import Lesson, build_graph, check_graph, lesson_before_search, lessons_of
 from limbeck.pipeline.search import space_of
 from limbeck.pipeline.teacher_cache import check_cache, kept_bytes
 from limbeck.pipeline.train import load_ready
@@ -122,6 +122,8 @@ def _check_search(context: Context) -> None:
     recipe = context.recipe
     if recipe.search is not None:
         check_sampler(recipe.search.sampler, recipe.search.sampler_options)
+        if recipe.search.proxy.distill:
+            lesson_before_search(recipe)
     for name, section, scored in (("search", recipe.search, "candidates"), ("adapt", recipe.adapt, "proposals")):
         if section is not None and recipe.data.validation == 0:
             raise InputError(

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 from limbeck.console import Bar, bar, say
-from limbeck.files import fingerprint
+from limbeck.files import fingerprint, read_json, write_json
 from limbeck.models import Network, Table, build, inherit_weights
 from limbeck.pipeline.briefly import OpenedRun, train_briefly
 from limbeck.pipeline.budget import search_ceilings, time_networks, time_reference
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import StageRecord
-from limbeck.pipeline.train import load_given, weights_key
-from limbeck.search import CandidateCost, Objective, Space, open_space, run_study
+from limbeck.pipeline.train import load_given, train_objective, weights_key
+from limbeck.search import CandidateCost, Halving, Objective, Space, open_space, run_study
 from limbeck.types import Evaluation
 
 __all__ = ["cheapest_network", "search", "seed_network", "space_of", "student_network"]
@@ -67,11 +67,17 @@ def search(context: Context) -> StageRecord:
         inputs["search"].pop(schedule_only)
     if context.recipe.adapt is not None:
         inputs["ceilings"] = asdict(search_ceilings(context))
+    if section.proxy.distill:
+        from limbeck.pipeline.distill import lesson_before_search  # which itself needs the student that is found here
+
+        teachers = lesson_before_search(context.recipe).teachers.values()
+        inputs |= context.inputs("distill", seed=section.seed)
+        inputs |= {f"after {stage}": context.folder.need(stage).fingerprint for stage in teachers}
     if section.seed_weights:
         inputs["seed_weights"] = weights_key(section.seed_weights)
 
     def work(folder: Path) -> dict[str, Any]:
-        space = space_of(context)
+        space, objective, proxy = space_of(context), objective_of(context), section.proxy
         reference = build(space.build(dict(space.reference)))
         anchor = time_reference(context, reference, folder)
         say(f"search: {space.size:,} networks; the reference takes {anchor['latency_ms']:.3g} ms")
@@ -95,7 +101,8 @@ def search(context: Context) -> StageRecord:
                     folder=folder,
                     sampler=section.sampler,
                     sampler_options=section.sampler_options,
-                    objective=objective_of(context),
+                    objective=objective,
+                    halving=None if proxy.halving is None else Halving(proxy.halving, proxy.rungs),
                     trials=section.trials,
                     batch=section.batch,
                     seed=section.seed,
@@ -119,9 +126,47 @@ def search(context: Context) -> StageRecord:
         for trial in tree["trials"]:
             trial["rows"] = space.build(trial["point"]).rows_text()
         tree |= {"space": space.name, "size": space.size, "reference": _reference_row(tree["trials"])}
+        if section.retrain_top > 0:
+            best = _retrain(context, tree, evaluate, objective, folder / "top")
+            return {"study": tree | {"best": best}, "architecture": space.build(best["point"]).to_json()}
         return {"study": tree, "architecture": space.build(study.best["point"]).to_json()}
 
     return context.folder.do("search", inputs, work, world=context.world)
+
+
+def _retrain(
+    context: Context, tree: dict[str, Any], proxy: ProxyEvaluation, objective: Objective, folder: Path
+) -> dict[str, Any]:
+    """Train the best candidates as long as the student, write what they reach into `tree`, and return the best one's trial.
+
+    Each is kept as it ends, so that a search that is killed here goes on with the next.
+    """
+    section, train, sign = context.recipe.search, context.recipe.train, 1.0 if context.task.higher_is_better else -1.0
+    evaluate = context.evaluator(train.device)
+    assert section is not None
+    assert evaluate is not None  # resolve refuses a search without a validation split
+
+    def worth(trial: dict[str, Any], accuracy: float) -> tuple[float, float]:
+        return sign * objective.score(accuracy, trial["latency_ms"]), -trial["latency_ms"]
+
+    own = [one for one in tree["trials"] if one["state"] == "complete" and one["reused"] is None]
+    top = sorted(own, key=lambda one: worth(one, one["accuracy"]), reverse=True)[: section.retrain_top]
+    reached = []
+    for place, trial in enumerate(top, start=1):
+        kept = folder / fingerprint(trial["point"])
+        if not (kept / "accuracy.json").exists():
+            say(f"search: retrains candidate {place} of {len(top)} in full")
+            network = proxy.network(trial["point"], section.seed)
+            name = f"candidate {place}"
+            train_objective(context, network, train, kept / "fit", seed=section.seed, name=name, is_shared=False)
+            write_json(kept / "accuracy.json", evaluate(network)[context.task.primary])
+            shutil.rmtree(kept / "fit", ignore_errors=True)
+        reached.append(read_json(kept / "accuracy.json"))
+    tree["retrained"] = [
+        {"number": trial["number"], "proxy": trial["accuracy"], "accuracy": accuracy}
+        for trial, accuracy in zip(top, reached, strict=True)
+    ]
+    return max(zip(top, reached, strict=True), key=lambda pair: worth(*pair))[0]
 
 
 def cheapest_network(context: Context) -> Network:
@@ -174,18 +219,23 @@ class ProxyEvaluation:
             self._seed = seed_network(self.run.open())
         return self._seed
 
-    def __call__(self, point: dict[str, Any], seed: int) -> Evaluation:
-        """Train one candidate for the proxy's few epochs and return its accuracy on validation."""
+    def network(self, point: dict[str, Any], seed: int) -> Network:
+        """A candidate as its training starts."""
+        torch.manual_seed(seed)
+        network = build(space_of(self.run.open()).build(point))
+        if self.seed is not None:
+            inherit_weights(self.seed, network)
+        return network
+
+    def __call__(self, point: dict[str, Any], seed: int, share: float = 1.0) -> Evaluation:
+        """Train one candidate for the proxy's few epochs, or a share of them, and return its accuracy on validation."""
         context, started = self.run.open(), time.perf_counter()
         section = context.recipe.search
         assert section is not None
-        table = space_of(context).build(point)
-        torch.manual_seed(seed)
-        network = build(table)
-        if self.seed is not None:
-            inherit_weights(self.seed, network)
-        folder = context.folder.stage("search") / "candidates" / fingerprint([point, seed])
-        figures = train_briefly(context, network, section.proxy, folder, seed=seed, workers=section.workers)
+        network = self.network(point, seed)
+        folder = context.folder.stage("search") / "candidates" / fingerprint([point, seed, share])
+        proxy = section.proxy.model_copy(update={"epochs": max(1, round(section.proxy.epochs * share))})
+        figures = train_briefly(context, network, proxy, folder, seed=seed, workers=section.workers)
         return Evaluation(
             "complete",
             accuracy=figures[context.task.primary],
@@ -200,6 +250,7 @@ def _cost(timed: dict[str, Any], anchor_ms: float) -> CandidateCost:
     return CandidateCost(
         latency_ms=latency,
         size_bytes=timed["size_bytes"],
+        peak_memory_bytes=timed["peak_memory_bytes"],
         metrics={"raw_ms": timed["latency_ms"], "ratio": timed["ratio"]},
     )
 

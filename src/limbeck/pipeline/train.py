@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,8 +200,10 @@ def train_objective(
     pictures: PictureSet | None = None,
     select: bool = True,
     is_shared: bool = True,
+    objective: Any = None,
+    learner_rates: dict[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Train a network with its supervised loss alone; afterwards it holds the selected weights.
+    """Train a network with its supervised loss, or with `objective`; afterwards it holds the selected weights.
 
     Args:
         context: the run.
@@ -212,14 +215,17 @@ def train_objective(
         pictures: default the run's training pictures.
         select: keep the best epoch on validation (the last one where there is none, or with False).
         is_shared: whether all processes of a distributed run train it together; False = this one alone.
+        objective: what is minimised, holding the network; None = the task's loss on the labels.
+        learner_rates: of learners with a rate of their own.
     """
     task = context.make_task(label_smoothing=train.label_smoothing)
-    objective = Supervised(network, task.criterion)
+    objective = Supervised(network, task.criterion) if objective is None else objective
+    needs = objective.needs() if hasattr(objective, "needs") else ()
     train = with_batch_size(context, train, objective, folder, is_shared=is_shared)
     report = fit(
         objective,
-        context.loader(train, seed=seed, pictures=pictures, is_shared=is_shared),
-        context.settings(train),
+        context.loader(train, seed=seed, pictures=pictures, is_shared=is_shared, needs=needs),
+        replace(context.settings(train), learner_rates=learner_rates or {}),
         folder=folder,
         seed=seed,
         evaluate=context.evaluator(train.device) if select else None,

@@ -198,6 +198,7 @@ class Limits(Record):
     max_params: int | None = None
     max_macs: int | None = None
     max_size_bytes: int | None = None
+    max_peak_memory_bytes: int | None = None
 
 
 class LeftOut(Record):

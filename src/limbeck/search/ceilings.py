@@ -17,11 +17,13 @@ class CandidateCost:
     Attributes:
         latency_ms: the budgeted statistic, measured on the exported candidate.
         size_bytes: size of the exported file; None where no file was written.
+        peak_memory_bytes: that loading and running it adds on the device; None where it was not looked for.
         metrics: further figures by name, such as the ratio to the interleaved reference.
     """
 
     latency_ms: float
     size_bytes: int | None = None
+    peak_memory_bytes: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -37,6 +39,7 @@ class Ceilings:
     max_params: int | None = None
     max_macs: int | None = None
     max_size_bytes: int | None = None
+    max_peak_memory_bytes: int | None = None
 
     def __post_init__(self) -> None:
         for name, bound in asdict(self).items():
@@ -50,6 +53,7 @@ class Ceilings:
         params: int | None = None,
         macs: int | None = None,
         size_bytes: int | None = None,
+        peak_memory_bytes: int | None = None,
     ) -> list[str]:
         """Name every ceiling that the known figures exceed; empty = within all of them.
 
@@ -57,7 +61,13 @@ class Ceilings:
             >>> Ceilings(max_params=1000, max_latency_ms=2.0).violations(params=1500)
             ['params 1,500 > max_params 1,000']
         """
-        known = {"latency_ms": latency_ms, "params": params, "macs": macs, "size_bytes": size_bytes}
+        known = {
+            "latency_ms": latency_ms,
+            "params": params,
+            "macs": macs,
+            "size_bytes": size_bytes,
+            "peak_memory_bytes": peak_memory_bytes,
+        }
         return [
             f"{name} {figure:,.6g} > max_{name} {bound:,.6g}"
             if isinstance(figure, float)
@@ -73,13 +83,20 @@ class Ceilings:
         params: int | None = None,
         macs: int | None = None,
         size_bytes: int | None = None,
+        peak_memory_bytes: int | None = None,
     ) -> list[float]:
         """The figures in Optuna's form: one number per ceiling in force, above zero = violated.
 
         The number is the excess as a share of the ceiling, so that milliseconds and bytes weigh alike. A figure that is
         not known yet counts as met: samplers need the same number of constraints from every trial.
         """
-        known = {"latency_ms": latency_ms, "params": params, "macs": macs, "size_bytes": size_bytes}
+        known = {
+            "latency_ms": latency_ms,
+            "params": params,
+            "macs": macs,
+            "size_bytes": size_bytes,
+            "peak_memory_bytes": peak_memory_bytes,
+        }
         return [
             (figure / bound - 1.0) if (figure := known[name]) is not None else 0.0
             for name, bound in self._bounds().items()

@@ -22,7 +22,7 @@ class StudyResult:
     Attributes:
         trials: one record per candidate in the order in which they were asked: number, slot (None where parameters or
             MACs rejected it and the slot was filled by another), state (`complete`, `pruned`, `failed`), point,
-            accuracy, reward (None where accuracy itself is maximised), latency_ms, params, macs, size_bytes, reason,
+            accuracy, reward (None where accuracy itself is maximised), latency_ms, params, macs, size_bytes, peak_memory_bytes, reason,
             seconds, reused (number of the trial whose result it took over), metrics. Among these are `policy_entropy`,
             where the controller drew it, and `rung1` ..., the accuracies of the shorter trainings before the whole one.
             Trials that a killed driver lost are left out: they were asked again.
@@ -89,6 +89,7 @@ def _record(candidate: Candidate, objective: Objective) -> dict[str, Any]:
         "params": cost.get("params"),
         "macs": cost.get("macs"),
         "size_bytes": cost.get("size_bytes"),
+        "peak_memory_bytes": cost.get("peak_memory_bytes"),
         "reason": outcome.get("reason", ""),
         "seconds": outcome.get("seconds", 0.0),
         "reused": outcome.get("reused"),
@@ -106,6 +107,7 @@ def _explain_nothing(trials: list[dict[str, Any]], ceilings: Ceilings) -> str:
     for name, words in (
         ("latency_ms", "the fastest has {} ms"),
         ("size_bytes", "the smallest file has {} bytes"),
+        ("peak_memory_bytes", "the least needs {} bytes of memory"),
         ("params", "the smallest has {} parameters"),
         ("macs", "the lightest has {} MACs"),
     ):

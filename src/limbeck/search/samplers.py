@@ -124,7 +124,12 @@ def make_sampler(
     known = [one for one in list(parameters)[1:] if one not in handed]
     for option in options or {}:
         if option in handed or (option not in known and not takes_all):
-            raise unknown_name("option", option, known, where=f"search.sampler_options of '{name}'")
+            where = f"search.sampler_options of '{name}'"
+            raise (
+                unknown_name("option", option, known, where=where)
+                if known
+                else InputError(f"{where}: it takes no options, got '{option}'")
+            )
     given = {key: value for key, value in handed.items() if key in parameters}
     state = int(np.random.SeedSequence([seed, slot, attempt]).generate_state(1)[0])
     return factory(state, **given, **(options or {}))

@@ -24,6 +24,7 @@ from limbeck.types import Evaluation
 
 __all__ = ["MAX_REJECTIONS", "run_study"]
 
+CEILED = ("latency_ms", "params", "macs", "size_bytes", "peak_memory_bytes")  # the figures that ceilings bound
 MAX_REJECTIONS = 400  # cheap rejections in a row before the space counts as exhausted
 
 CheapCost = Callable[[Point], tuple[int, int]]
@@ -100,7 +101,8 @@ def run_study(
     bound_to = {
         "space": space.name,
         "space_fingerprint": space.fingerprint,
-        "ceilings": asdict(ceilings),
+        # A ceiling that came later and is not in force leaves the studies valid that know nothing of it.
+        "ceilings": {k: v for k, v in asdict(ceilings).items() if v is not None or k != "max_peak_memory_bytes"},
         "seed": seed,
         "sampler": sampler,
         "batch": batch,
@@ -268,7 +270,11 @@ class _Driver:
             for candidate, cost in zip(untimed, costs, strict=True):
                 if isinstance(cost, CandidateCost):
                     self._note_cost(
-                        candidate, latency_ms=cost.latency_ms, size_bytes=cost.size_bytes, metrics=dict(cost.metrics)
+                        candidate,
+                        latency_ms=cost.latency_ms,
+                        size_bytes=cost.size_bytes,
+                        peak_memory_bytes=cost.peak_memory_bytes,
+                        metrics=dict(cost.metrics),
                     )
                 else:
                     reason = tell_error(cost) if isinstance(cost, Exception) else str(cost)
@@ -352,11 +358,11 @@ class _Driver:
 
     def _note_cost(self, candidate: Candidate, **figures: Any) -> None:
         known = {**candidate.cost, **figures}
-        bounded = {name: known.get(name) for name in ("latency_ms", "params", "macs", "size_bytes")}
+        bounded = {name: known.get(name) for name in CEILED}
         self._ledger.note_cost(candidate, self._ceilings.constraints(**bounded), **figures)
 
     def _violations(self, candidate: Candidate) -> list[str]:
-        bounded = {name: candidate.cost.get(name) for name in ("latency_ms", "params", "macs", "size_bytes")}
+        bounded = {name: candidate.cost.get(name) for name in CEILED}
         return self._ceilings.violations(**bounded)
 
     def _finish(self, candidate: Candidate, state: Any, **outcome: Any) -> None:
