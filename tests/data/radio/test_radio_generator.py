@@ -12,15 +12,15 @@ from limbeck.data.radio import PROFILES, Channel, Waveform, make_frames, make_si
 from limbeck.data.radio import modulate as mod
 from limbeck.data.radio.audio import analytic_speech, speech
 from limbeck.data.radio.channel import draw_taps, faded, noisy, resampled, samples_before, turned
-from limbeck.data.radio.draws import Draws
 from limbeck.data.radio.resample import REACH, interpolate
+from limbeck.data.radio.streams import Streams
 from limbeck.errors import InputError
 
 RML16, RML22, CLEAN = PROFILES["radioml2016"], PROFILES["rml22"], PROFILES["clean_snr"]
 
 
 def draws(count, name="test", seed=3):
-    return Draws(seed, name, 0.0, range(count))
+    return Streams(seed, name, 0.0, range(count))
 
 
 def baseband(name, count=64, length=512, waveform=RML16.waveform):
@@ -303,10 +303,10 @@ def test_a_frame_is_the_same_however_it_is_made(profile):
 
 
 def test_streams_of_different_frames_are_independent():
-    values = Draws(0, "a", 0.0, range(300)).normal(400)
+    values = Streams(0, "a", 0.0, range(300)).normal(400)
     assert np.abs(np.corrcoef(values) - np.eye(300)).max() < 0.28
-    assert not np.array_equal(Draws(0, "a", 0.0, [1]).normal(3), Draws(0, "b", 0.0, [1]).normal(3))
-    assert np.array_equal(Draws(0, "a", -0.0, [1]).normal(3), Draws(0, "a", 0.0, [1]).normal(3))
+    assert not np.array_equal(Streams(0, "a", 0.0, [1]).normal(3), Streams(0, "b", 0.0, [1]).normal(3))
+    assert np.array_equal(Streams(0, "a", -0.0, [1]).normal(3), Streams(0, "a", 0.0, [1]).normal(3))
 
 
 def test_fixed_channels_take_turns():

@@ -5,16 +5,26 @@ from __future__ import annotations
 from limbeck.data.radio.channel import Channel
 from limbeck.data.radio.modulate import MODULATIONS, Waveform
 from limbeck.data.radio.profiles import PROFILES, Profile
-from limbeck.data.radio.signals import Signals, make_frames, make_signals, write_signals
+from limbeck.data.radio.radioml import read_radioml_2016
+from limbeck.data.radio.radioml_2018 import RML2018_CLASSES, convert_radioml_2018
+from limbeck.data.radio.record import Signals
+from limbeck.data.radio.sigmf import read_sigmf
+from limbeck.data.radio.signal_sets import read_signals
+from limbeck.data.radio.signals import make_frames, make_signals, write_signals
 
 __all__ = [
     "MODULATIONS",
     "PROFILES",
+    "RML2018_CLASSES",
     "Channel",
     "Profile",
     "Signals",
     "Waveform",
+    "convert_radioml_2018",
     "make_frames",
     "make_signals",
+    "read_radioml_2016",
+    "read_sigmf",
+    "read_signals",
     "write_signals",
 ]

@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.signal import firwin
 
-from limbeck.data.radio.draws import Draws
 from limbeck.data.radio.resample import REACH, interpolate
+from limbeck.data.radio.streams import Streams
 
 __all__ = ["AUDIO_RATE", "analytic_speech", "speech", "upsampled"]
 
@@ -17,7 +17,7 @@ HALF = 128  # taps of the Hilbert filter on each side; it is whole from about 40
 SILENCE = 0.03  # of the level of speech
 
 
-def speech(draws: Draws, samples: int, *, level: float, silence: float) -> np.ndarray:
+def speech(draws: Streams, samples: int, *, level: float, silence: float) -> np.ndarray:
     """[frames, samples] at 44.1 kHz, within +-0.5: noise through one formant, of a loudness that differs by frame.
 
     A stretch of one frame is short beside a syllable: it is silent as a whole (but for the room's noise), or lies
@@ -71,7 +71,7 @@ def high_pass() -> np.ndarray:
     return firwin(2 * HALF + 1, 450.0, fs=AUDIO_RATE, pass_zero=False, window="hamming")
 
 
-def analytic_speech(draws: Draws, samples: int, rate: float, *, level: float, silence: float) -> np.ndarray:
+def analytic_speech(draws: Streams, samples: int, rate: float, *, level: float, silence: float) -> np.ndarray:
     """[frames, samples] complex at `rate` Hz: speech with the tones above 0 Hz only."""
     wanted = margin(samples, rate)
     audio = speech(draws, wanted + 4 * HALF, level=level, silence=silence)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from limbeck.data.radio.draws import Draws
 from limbeck.data.radio.resample import REACH, interpolate
+from limbeck.data.radio.streams import Streams
 
 __all__ = ["Channel", "draw_taps", "faded", "resampled", "samples_before"]
 
@@ -59,7 +59,7 @@ def samples_before(channel: Channel, length: int) -> int:
     return count
 
 
-def resampled(channel: Channel, draws: Draws, samples: np.ndarray, length: int) -> np.ndarray:
+def resampled(channel: Channel, draws: Streams, samples: np.ndarray, length: int) -> np.ndarray:
     """[n, samples_before] -> [n, length + taps - 1] as the receiver's clock takes them."""
     if not channel.sro_ppm and not channel.any_timing:
         return samples
@@ -69,7 +69,7 @@ def resampled(channel: Channel, draws: Draws, samples: np.ndarray, length: int) 
     return interpolate(samples, REACH - 1 + start + pace * np.arange(length + channel.taps - 1))
 
 
-def draw_taps(channel: Channel, draws: Draws, length: int) -> np.ndarray:
+def draw_taps(channel: Channel, draws: Streams, length: int) -> np.ndarray:
     """[n, taps, looks] complex: the filter at samples 0, GRID, 2 GRID ...; a single look where paths stand still.
 
     Each path is a sum of sinusoids: Rayleigh, of power 1, and the first one Rician where the channel says so.
@@ -110,7 +110,7 @@ def faded(taps: np.ndarray, samples: np.ndarray, length: int) -> np.ndarray:
     return found
 
 
-def turned(channel: Channel, draws: Draws, samples: np.ndarray) -> np.ndarray:
+def turned(channel: Channel, draws: Streams, samples: np.ndarray) -> np.ndarray:
     """[n, length] with the offsets of frequency and phase."""
     if not channel.cfo and not channel.any_phase:
         return samples
@@ -126,7 +126,7 @@ def noise_amplitude(channel: Channel, snr: float, received: np.ndarray) -> np.nd
     return 10 ** (-snr / (10 if channel.noise == "10^(-s/10)" else 20))
 
 
-def noisy(channel: Channel, draws: Draws, samples: np.ndarray, snr: float) -> np.ndarray:
+def noisy(channel: Channel, draws: Streams, samples: np.ndarray, snr: float) -> np.ndarray:
     """[n, length] with white noise."""
     real, imaginary = draws.normal(2, samples.shape[1]).transpose(1, 0, 2)
     return samples + noise_amplitude(channel, snr, samples) * math.sqrt(0.5) * (real + 1j * imaginary)

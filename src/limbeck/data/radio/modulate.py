@@ -14,7 +14,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from limbeck.data.radio.audio import analytic_speech, margin, speech, upsampled
-from limbeck.data.radio.draws import Draws
+from limbeck.data.radio.streams import Streams
 
 __all__ = ["CONSTELLATIONS", "MODULATIONS", "Waveform", "rrc", "rrc_taps"]
 
@@ -52,8 +52,8 @@ class Waveform:
     audio_silence: float = 0.2
 
 
-Modulation = Callable[[Draws, int, Waveform], np.ndarray]
-"""Draws, a number of samples and the waveform -> [frames, samples] complex."""
+Modulation = Callable[[Streams, int, Waveform], np.ndarray]
+"""Streams, a number of samples and the waveform -> [frames, samples] complex."""
 
 
 def psk(points: int, turn: float = 0.0) -> np.ndarray:
@@ -165,7 +165,7 @@ def symbols_for(count: int, waveform: Waveform, span: int) -> int:
     return -(-count // waveform.samples_per_symbol) + span
 
 
-def linear(draws: Draws, count: int, waveform: Waveform, *, name: str, staggered: bool = False) -> np.ndarray:
+def linear(draws: Streams, count: int, waveform: Waveform, *, name: str, staggered: bool = False) -> np.ndarray:
     """Symbols of a constellation, root-raised cosine, from a random sample of a symbol on."""
     points = CONSTELLATIONS[name]
     taps = rrc_taps(waveform.samples_per_symbol, waveform.roll_off)
@@ -177,7 +177,7 @@ def linear(draws: Draws, count: int, waveform: Waveform, *, name: str, staggered
     return found.real + 1j * cut(shaped.imag, starts + delay, count) if staggered else found
 
 
-def gaussian(draws: Draws, count: int, waveform: Waveform, step: float) -> np.ndarray:
+def gaussian(draws: Streams, count: int, waveform: Waveform, step: float) -> np.ndarray:
     """Bits through a Gaussian into the phase, which goes `step` radians per sample at a steady bit."""
     taps = gaussian_taps(waveform.samples_per_symbol, waveform.gfsk_bt)
     starts, phase = draws.below(waveform.samples_per_symbol, 1)[:, 0], draws.uniform(1)
@@ -186,17 +186,17 @@ def gaussian(draws: Draws, count: int, waveform: Waveform, step: float) -> np.nd
     return np.exp(1j * (2 * np.pi * phase + np.cumsum(steps, axis=1)))
 
 
-def gfsk(draws: Draws, count: int, waveform: Waveform) -> np.ndarray:
+def gfsk(draws: Streams, count: int, waveform: Waveform) -> np.ndarray:
     """As the data sets set it: a step in radians per sample."""
     return waveform.gfsk_amplitude * gaussian(draws, count, waveform, waveform.gfsk_step)
 
 
-def gmsk(draws: Draws, count: int, waveform: Waveform) -> np.ndarray:
+def gmsk(draws: Streams, count: int, waveform: Waveform) -> np.ndarray:
     """A quarter turn per symbol."""
     return gaussian(draws, count, waveform, np.pi / 2 / waveform.samples_per_symbol)
 
 
-def cpfsk(draws: Draws, count: int, waveform: Waveform) -> np.ndarray:
+def cpfsk(draws: Streams, count: int, waveform: Waveform) -> np.ndarray:
     """Bits straight into the phase, which at the start of a symbol is one of those that it can be."""
     rate = waveform.samples_per_symbol
     starts, phase = draws.below(rate, 1)[:, 0], draws.below(4, 1) * np.pi * waveform.cpfsk_index
@@ -213,7 +213,7 @@ def pre_emphasis(rate: float) -> tuple[np.ndarray, np.ndarray]:
     return top / bottom[0], bottom / bottom[0]
 
 
-def wbfm(draws: Draws, count: int, waveform: Waveform) -> np.ndarray:
+def wbfm(draws: Streams, count: int, waveform: Waveform) -> np.ndarray:
     """Speech, pre-emphasised, into the phase: 75 kHz off at full scale."""
     lead = 64  # samples in which the filter forgets its start
     audio = speech(
@@ -228,7 +228,7 @@ def wbfm(draws: Draws, count: int, waveform: Waveform) -> np.ndarray:
     return np.exp(2j * np.pi * turns)
 
 
-def am_dsb(draws: Draws, count: int, waveform: Waveform, *, carrier: float = 1.0) -> np.ndarray:
+def am_dsb(draws: Streams, count: int, waveform: Waveform, *, carrier: float = 1.0) -> np.ndarray:
     """Speech on a carrier, both sidebands."""
     audio = speech(
         draws, margin(count, waveform.sample_rate), level=waveform.audio_level, silence=waveform.audio_silence
@@ -236,7 +236,7 @@ def am_dsb(draws: Draws, count: int, waveform: Waveform, *, carrier: float = 1.0
     return upsampled(audio, count, waveform.sample_rate) + (carrier + 0j)
 
 
-def am_ssb(draws: Draws, count: int, waveform: Waveform, *, carrier: float = 0.0) -> np.ndarray:
+def am_ssb(draws: Streams, count: int, waveform: Waveform, *, carrier: float = 0.0) -> np.ndarray:
     """Speech's upper sideband; or nothing."""
     if waveform.ssb == "none":
         return np.zeros((len(draws), count), complex)

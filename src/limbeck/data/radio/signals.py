@@ -17,35 +17,16 @@ from typing import Any
 import numpy as np
 
 from limbeck.data.radio import channel as link
-from limbeck.data.radio.draws import Draws
 from limbeck.data.radio.modulate import MODULATIONS
 from limbeck.data.radio.profiles import Profile, find_profile
+from limbeck.data.radio.record import Signals
 from limbeck.data.radio.signal_files import open_signal_file
+from limbeck.data.radio.streams import Streams
 from limbeck.errors import InputError, unknown_name
 
-__all__ = ["Signals", "make_frames", "make_signals", "write_signals"]
+__all__ = ["make_frames", "make_signals", "write_signals"]
 
 CHUNK = 128  # frames made at once: their arrays stay in the processor's caches
-
-
-@dataclass(frozen=True)
-class Signals:
-    """Frames with their classes.
-
-    Attributes:
-        X: [N, 2, L] float32, in phase and quadrature.
-        y: [N] int64, indices into `classes`.
-        snr: [N] float32, in dB, as the profile counts it.
-        classes: names.
-    """
-
-    X: np.ndarray
-    y: np.ndarray
-    snr: np.ndarray
-    classes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.y)
 
 
 @dataclass(frozen=True)
@@ -95,12 +76,12 @@ def make_frames(
     fixed_channels: int = 0,
 ) -> np.ndarray:
     """The frames of one class at one SNR that have these numbers, [n, 2, L] float32; nothing else changes them."""
-    way, draws = profile.channel, Draws(seed, name, snr, numbers)
+    way, draws = profile.channel, Streams(seed, name, snr, numbers)
     samples = MODULATIONS[name](draws, link.samples_before(way, length), profile.waveform)
     samples = link.resampled(way, draws, samples, length)
     paths = draws
     if fixed_channels:
-        paths = Draws(seed, "channel", 0.0, [number % fixed_channels for number in numbers], purpose=1)
+        paths = Streams(seed, "channel", 0.0, [number % fixed_channels for number in numbers], purpose=1)
     samples = link.faded(link.draw_taps(way, paths, length), samples, length)
     samples = link.noisy(way, draws, link.turned(way, draws, samples), snr)
     size = np.abs(samples)

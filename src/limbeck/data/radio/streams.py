@@ -1,6 +1,6 @@
 """Random numbers by name of the frame: any frame can be drawn alone, in any order, in any process.
 
-Not here: what the numbers mean (`modulate`, `channel`).
+Not here: what the numbers mean (`modulate`, `channel`); the few numbers that a picture takes (`limbeck.data.draws`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["Draws"]
+__all__ = ["Streams"]
 
 
-class Draws:
+class Streams:
     """The random streams of some frames of one class at one SNR, each read in the order of the calls.
 
     A counter-based generator is set to a place of its own for every (class, SNR, number); 2^64 blocks of numbers lie

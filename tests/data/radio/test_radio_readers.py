@@ -1,0 +1,483 @@
+"""Sets of frames and recordings: what is in the files comes out, and what is wrong with one is told in one line."""
+
+import builtins
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from limbeck.data.radio import (
+    RML2018_CLASSES,
+    Signals,
+    convert_radioml_2018,
+    make_signals,
+    read_radioml_2016,
+    read_sigmf,
+    read_signals,
+    write_signals,
+)
+from limbeck.data.radio.sigmf import open_recording
+from limbeck.data.split import hold_out
+from limbeck.errors import InputError
+
+
+def small_cells(dtype=np.float32):
+    rng = np.random.default_rng(0)
+    return {(name, snr): rng.normal(size=(3, 2, 16)).astype(dtype) for name in ("QPSK", "BPSK") for snr in (2, -4)}
+
+
+def in_python_2s_words(cells):
+    """The bytes that Python 2 and an old NumPy wrote: protocol 0, text as `str`, arrays by `numpy.core`."""
+    out = [b"(d"]
+    for (name, snr), frames in cells.items():
+        n, two, length = frames.shape
+        raw = frames.astype("<f4").tobytes().decode("latin1")
+        text = "".join(f"\\x{ord(c):02x}" for c in raw)
+        out.append(
+            f"(S'{name}'\nI{snr}\ntcnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
+            f"(I1\n(I{n}\nI{two}\nI{length}\ntcnumpy\ndtype\n(S'f4'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntb"
+            f"I00\nS'{text}'\ntbs".encode("ascii")
+        )
+    return b"".join([*out, b"."])
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5, "python 2"])
+def test_pickles_of_2016_are_read_sorted(tmp_path, protocol):
+    cells, path = small_cells(), tmp_path / "a.pkl"
+    path.write_bytes(in_python_2s_words(cells) if protocol == "python 2" else pickle.dumps(cells, protocol))
+    found = read_radioml_2016(path)
+    assert found.classes == ("BPSK", "QPSK")
+    assert found.y.tolist() == [0] * 6 + [1] * 6
+    assert found.snr.tolist() == ([-4] * 3 + [2] * 3) * 2
+    assert np.array_equal(found.X[3:6], cells["BPSK", 2])
+    assert found.X.dtype == np.float32
+    assert np.bincount(found.cells()).tolist() == [3, 3, 3, 3]
+
+
+class Harmful:
+    """As a pickle, runs a command when it is loaded."""
+
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        Harmful(os.system, ("touch HARM",)),
+        Harmful(builtins.eval, ("open('HARM', 'w')",)),
+        Harmful(builtins.getattr, (np.ndarray, "tofile")),
+        Harmful(np.load, ("HARM",)),
+    ],
+)
+def test_pickles_that_carry_code_are_refused(tmp_path, monkeypatch, harm, protocol):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps({**small_cells(), ("8PSK", 2): harm}, protocol))
+    with pytest.raises(InputError, match=r"a\.pkl: is no file of RadioML: it carries code"):
+        read_radioml_2016(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.pkl"]
+
+
+def changed(**cells):
+    return {**small_cells(), **{("BPSK", 2): value for value in cells.values()}}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "damaged, or no pickle"),
+        (pickle.dumps(small_cells())[:-200], "damaged, or no pickle"),
+        (b"PK\x03\x04 something else", "damaged, or no pickle"),
+        (pickle.dumps([1, 2]), "holds list, not a dictionary"),
+        (pickle.dumps({"BPSK": np.ones((1, 2, 16))}), "holds the key 'BPSK'"),
+        (pickle.dumps(changed(a=np.ones((3, 16, 2), np.float32))), r"\[3, 16, 2\] float32"),
+        (pickle.dumps(changed(a=np.ones((3, 2, 20), np.float32))), "2 lengths"),
+        (pickle.dumps(changed(a=np.array([[[None]]]))), "object"),
+        (pickle.dumps(changed(a=np.full((3, 2, 16), np.nan, np.float32))), "frame 3 holds a value that is not finite"),
+        (pickle.dumps(changed(a=np.zeros((1, 2, 16), np.float32))), "frame 3 is all zeros"),
+        (pickle.dumps({k: v for k, v in small_cells().items() if k != ("BPSK", 2)}), "'BPSK' has no frame at 2 dB"),
+    ],
+)
+def test_wrong_pickles_are_told_in_one_line(tmp_path, content, words):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=words) as caught:
+        read_radioml_2016(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_pickle_is_told(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_radioml_2016(tmp_path / "a.pkl")
+
+
+def gold(path, *, cells=3, classes=(0, 1, 5, 23), snrs=(-20, 0, 30), **changes):
+    h5py = pytest.importorskip("h5py")
+    rng = np.random.default_rng(1)
+    count = len(classes) * len(snrs) * cells
+    y = np.repeat(classes, len(snrs) * cells)
+    arrays = {
+        "X": rng.normal(size=(count, 32, 2)).astype(np.float32),
+        "Y": np.eye(24, dtype=np.int64)[y],
+        "Z": np.tile(np.repeat(snrs, cells), len(classes))[:, None].astype(np.int64),
+        **changes,
+    }
+    with h5py.File(path, "w") as file:
+        for name, value in arrays.items():
+            if value is not None:
+                file[name] = value
+    return arrays
+
+
+def test_2018_is_converted_with_the_corrected_labels(tmp_path):
+    arrays = gold(tmp_path / "a.hdf5")
+    names = ("OOK", "4ASK", "8PSK", "OQPSK")  # numbers 0, 1, 5 and 23 of the corrected order
+    folder = convert_radioml_2018(tmp_path / "a.hdf5", tmp_path / "out", classes=names)
+    found = read_signals(folder)
+    assert isinstance(found.X, np.memmap)
+    assert found.classes == names
+    assert found.y.tolist() == sorted(found.y) == [0] * 9 + [1] * 9 + [2] * 9 + [3] * 9
+    assert np.array_equal(found.X, arrays["X"].transpose(0, 2, 1))
+    assert found.snr.tolist() == arrays["Z"][:, 0].tolist()
+    assert len(RML2018_CLASSES) == 24
+
+
+def test_2018_is_filtered_by_class_snr_and_number(tmp_path):
+    arrays = gold(tmp_path / "a.hdf5")
+    folder = convert_radioml_2018(
+        tmp_path / "a.hdf5", tmp_path / "out", classes=["8PSK", "OOK"], snrs=[30, -20], frames_per_cell=2
+    )
+    found = read_signals(folder)
+    rows = [0, 1, 6, 7, 18, 19, 24, 25]
+    assert np.array_equal(found.X, arrays["X"][rows].transpose(0, 2, 1))
+    assert found.y.tolist() == [1] * 4 + [0] * 4
+    assert found.snr.tolist() == [-20, -20, 30, 30] * 2
+
+
+def test_2018_may_be_in_any_order(tmp_path, monkeypatch):
+    monkeypatch.setattr("limbeck.data.radio.radioml_2018.SLICE", 5)
+    monkeypatch.setattr("limbeck.data.radio.record.SLICE", 5)
+    whole = gold(tmp_path / "a.hdf5")
+    order = np.random.default_rng(2).permutation(36)
+    gold(tmp_path / "b.hdf5", **{name: value[order] for name, value in whole.items()})
+    names = ["OOK", "4ASK", "8PSK", "OQPSK"]
+    found = read_signals(convert_radioml_2018(tmp_path / "b.hdf5", tmp_path / "out", classes=names, snrs=[0]))
+    wanted = order[whole["Z"][order, 0] == 0]
+    assert np.array_equal(found.X, whole["X"][wanted].transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "words"),
+    [
+        ({"Z": None}, {}, "no array 'Z'"),
+        ({"X": np.ones((36, 2, 32), np.float32)}, {}, r"expected X \[N, samples, 2\]"),
+        ({"Y": np.zeros((36, 24), np.int64)}, {}, "row 0 of Y is not one 1"),
+        ({"X": np.full((36, 32, 2), np.inf, np.float32)}, {}, "not finite"),
+        ({"X": np.zeros((36, 32, 2), np.float32)}, {}, "all zeros"),
+        ({}, {"snrs": [1]}, "no frame at 1 dB"),
+        ({}, {"classes": ["OOK", "BPSK"]}, "'BPSK' has no frame at -20 dB"),
+        ({}, {"frames_per_cell": 4}, "has 3 of 'OOK' at -20 dB"),
+        ({}, {"classes": ["OKO"]}, "did you mean 'OOK'"),
+        ({}, {"frames_per_cell": 0}, "frames_per_cell"),
+    ],
+)
+def test_wrong_2018_is_told_in_one_line(tmp_path, changes, options, words):
+    gold(tmp_path / "a.hdf5", **changes)
+    options = {"classes": ["OOK", "4ASK", "8PSK", "OQPSK"], **options}
+    with pytest.raises(InputError, match=words) as caught:
+        convert_radioml_2018(tmp_path / "a.hdf5", tmp_path / "out", **options)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out" / "signals.json").exists()
+
+
+def test_truncated_hdf5_is_told(tmp_path):
+    gold(tmp_path / "a.hdf5", cells=40)
+    content = (tmp_path / "a.hdf5").read_bytes()
+    (tmp_path / "a.hdf5").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="truncated"):
+        convert_radioml_2018(tmp_path / "a.hdf5", tmp_path / "out")
+    with pytest.raises(InputError, match="truncated"):
+        read_signals(tmp_path / "a.hdf5")
+
+
+def test_a_folder_that_lost_something_is_told(tmp_path):
+    gold(tmp_path / "a.hdf5")
+    names = ["OOK", "4ASK", "8PSK", "OQPSK"]
+    folder = convert_radioml_2018(tmp_path / "a.hdf5", tmp_path / "out", classes=names)
+    facts = json.loads((folder / "signals.json").read_text())
+    (folder / "signals.json").write_text(json.dumps({**facts, "frames": 99}))
+    with pytest.raises(InputError, match=r"signals\.json says 99"):
+        read_signals(folder)
+    (folder / "y.npy").unlink()
+    with pytest.raises(InputError, match="not a whole folder"):
+        read_signals(folder)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+def test_written_signals_come_back_mapped(tmp_path, suffix):
+    if suffix == ".h5":
+        pytest.importorskip("h5py")
+    order = {"frames_per_cell": 3, "seed": 1, "classes": ["BPSK", "GFSK"], "snrs": [0, 10], "length": 32}
+    made = make_signals(**order)
+    found = read_signals(write_signals(tmp_path / f"a{suffix}", **order))
+    assert isinstance(found.X, np.memmap)
+    for name in ("X", "y", "snr", "classes"):
+        assert np.array_equal(getattr(found, name), getattr(made, name)), name
+
+
+def test_npz_of_anyone(tmp_path):
+    X = np.random.default_rng(0).normal(size=(4, 2, 20)).astype(np.float32)
+    np.savez_compressed(tmp_path / "a.npz", X=X, y=np.array([3, 7, 3, 7], np.uint8))
+    found = read_signals(tmp_path / "a.npz")
+    assert np.array_equal(found.X, X)
+    assert (found.y.tolist(), found.classes, found.snr) == ([0, 1, 0, 1], ("3", "7"), None)
+    assert found.cells().tolist() == [0, 1, 0, 1]
+    np.savez(
+        tmp_path / "b.npz", X=X, y=np.array([0, 1, 0, 1]), classes=["a", "b"], groups=[5, 5, 6, 6], snr=[1, 1, 2, 2]
+    )
+    found = read_signals(tmp_path / "b.npz")
+    assert found.groups.tolist() == [5, 5, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"X": None}, "no array 'X'"),
+        ({"y": None}, "no array 'y'"),
+        ({"X": np.ones((4, 20, 2), np.float32)}, "swap its last two axes"),
+        ({"X": np.ones((4, 2, 20))}, "float64"),
+        ({"X": np.ones((4, 2, 20), np.complex64)}, "complex64"),
+        ({"X": np.array([[["a"]]], object)}, "no .npz of plain arrays"),
+        ({"y": np.array([0, 1, 0])}, r"y is \[3\]"),
+        ({"y": np.array([0, 1, 0, 2])}, "label 2 is outside"),
+        ({"y": np.array([0.0, 1, 0, 1])}, "whole numbers"),
+        ({"y": np.array([0, 0, 0, 0])}, "class 'b' has no frame"),
+        ({"snr": np.array([0, 0, 0, 2])}, r"no frame at 2 dB"),
+        ({"snr": np.array([0, 0, 0, np.nan])}, "snr holds"),
+        ({"X": np.zeros((4, 2, 20), np.float32)}, "frame 0 is all zeros"),
+    ],
+)
+def test_wrong_npz_is_told_in_one_line(tmp_path, arrays, words):
+    good = {"X": np.ones((4, 2, 20), np.float32), "y": np.array([0, 1, 0, 1]), "classes": np.array(["a", "b"])}
+    np.savez(tmp_path / "a.npz", **{k: v for k, v in {**good, **arrays}.items() if v is not None})
+    with pytest.raises(InputError, match=words) as caught:
+        read_signals(tmp_path / "a.npz")
+    assert "\n" not in str(caught.value)
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"nothing")
+    (tmp_path / "a.csv").write_bytes(b"nothing")
+    for name, words in (("a.npz", "damaged"), ("a.csv", "sets of frames are"), ("b.npz", "no such file")):
+        with pytest.raises(InputError, match=words):
+            read_signals(tmp_path / name)
+
+
+def record(folder, name, values, datatype="cf32_le", *, annotations=(), captures=None, raw=None, **facts):
+    """A recording of those numbers, as they are stored."""
+    code = datatype.split("_")[0][1:]
+    order = ">" if datatype.endswith("_be") else "<"
+    stored = np.asarray(values).astype(f"{order}{code[0]}{int(code[1:]) // 8}").tobytes() if raw is None else raw
+    (folder / f"{name}.sigmf-data").write_bytes(stored)
+    meta = {
+        "global": {"core:datatype": datatype, "core:version": "1.2.0", **facts},
+        "captures": [{"core:sample_start": 0}] if captures is None else captures,
+        "annotations": list(annotations),
+    }
+    path = folder / f"{name}.sigmf-meta"
+    path.write_text(json.dumps(meta))
+    return path
+
+
+def span(start, count, label, **more):
+    return {"core:sample_start": start, "core:sample_count": count, "core:label": label, **more}
+
+
+CODES = [
+    "f32_le",
+    "f32_be",
+    "f64_le",
+    "f64_be",
+    *(f"{s}{b}_{e}" for s in "iu" for b in (16, 32, 64) for e in ("le", "be")),
+]
+
+
+@pytest.mark.parametrize("kind", "rc")
+@pytest.mark.parametrize("code", [*CODES, "i8", "u8"])
+def test_all_data_types(tmp_path, kind, code):
+    bits = int("".join(c for c in code.split("_")[0] if c.isdigit()))
+    shares = np.array([-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, -0.25, 0.125])
+    if code[0] == "f":
+        stored, expected = shares, shares
+    else:
+        half = 2 ** (bits - 1)
+        stored = (shares * half + (half if code[0] == "u" else 0)).astype(object).astype(f"{code[0]}{bits // 8}")
+        expected = shares
+    path = record(tmp_path, "a", stored, f"{kind}{code}")
+    recording = open_recording(path)
+    found = recording.read(0, recording.samples)
+    wanted = expected if kind == "r" else expected[::2] + 1j * expected[1::2]
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    assert recording.samples == len(wanted)
+    np.testing.assert_allclose(recording.read(1, 2), wanted[1:3], atol=1e-6)
+
+
+def test_channels_and_headers(tmp_path):
+    # two channels, a header of 5 bytes before the first sample, one of 3 before sample 4, 2 bytes at the end
+    samples = np.arange(6 * 2 * 2, dtype="<i2").reshape(6, 2, 2)
+    raw = b"HEAD!" + samples[:4].tobytes() + b"MID" + samples[4:].tobytes() + b"ND"
+    captures = [
+        {"core:sample_start": 0, "core:header_bytes": 5},
+        {"core:sample_start": 4, "core:header_bytes": 3},
+    ]
+    path = record(
+        tmp_path, "a", None, "ci16_le", raw=raw, captures=captures, **{"core:num_channels": 2, "core:trailing_bytes": 2}
+    )
+    recording = open_recording(path)
+    assert recording.samples == 6
+    for channel in (0, 1):
+        wanted = (samples[:, channel, 0] + 1j * samples[:, channel, 1]) / 2**15
+        np.testing.assert_allclose(recording.read(0, 6, channel), wanted)
+        np.testing.assert_allclose(recording.read(3, 3, channel), wanted[3:])
+
+
+def test_recordings_are_cut_by_their_annotations(tmp_path):
+    values = np.arange(200) + 1
+    spans = [
+        span(0, 40, "qpsk", snr=5),
+        span(40, 20, "bpsk", snr=7.5),
+        span(60, 10, "bpsk", snr=1),
+        {"core:sample_start": 90},
+    ]
+    record(tmp_path, "a", values, annotations=spans)
+    (tmp_path / "below").mkdir()
+    record(tmp_path / "below", "b", values, annotations=[span(10, 30, "qpsk", snr=-3)])
+    found = read_sigmf(tmp_path, frame_length=16, hop=8, snr="snr")
+    # 40 samples make 4 frames of 16 every 8, 20 make 1, 10 none, 30 make 2
+    assert found.classes == ("bpsk", "qpsk")
+    assert found.y.tolist() == [1, 1, 1, 1, 0, 1, 1]
+    assert found.groups.tolist() == [0, 0, 0, 0, 0, 1, 1]
+    assert found.snr.tolist() == [5, 5, 5, 5, 7.5, -3, -3]
+    assert found.names == (str(tmp_path / "a.sigmf-meta"), str(tmp_path / "below" / "b.sigmf-meta"))
+    assert found.X[1, 0].tolist() == list(range(17, 49, 2))  # from sample 8 on: every other number is an I
+    assert found.X[4, 0, 0] == 81
+    one = read_sigmf(tmp_path / "a.sigmf-data", frame_length=16, classes=["qpsk"])
+    assert (len(one), one.classes, one.snr) == (2, ("qpsk",), None)
+
+
+def test_recordings_as_a_whole_by_a_global_key(tmp_path):
+    record(tmp_path, "a", np.arange(200), **{"core:description": "wfm"})
+    record(tmp_path, "b", np.arange(100), **{"core:description": "dmr"})
+    found = read_sigmf(tmp_path, frame_length=20, label="global:core:description")
+    assert found.classes == ("dmr", "wfm")
+    assert found.y.tolist() == [1] * 5 + [0] * 2
+
+
+def test_recordings_are_resampled_span_by_span(tmp_path):
+    time = np.arange(3000)
+    tone = np.exp(2j * np.pi * 0.01 * time)
+    record(
+        tmp_path,
+        "a",
+        np.stack([tone.real, tone.imag], 1),
+        annotations=[span(0, 3000, "tone")],
+        **{"core:sample_rate": 1e6},
+    )
+    found = read_sigmf(tmp_path, frame_length=64, sample_rate=4e5)
+    assert len(found) == 1200 // 64
+    x = found.X[5, 0] + 1j * found.X[5, 1]
+    np.testing.assert_allclose(x, np.exp(2j * np.pi * 0.025 * (5 * 64 + np.arange(64))), atol=0.01)
+
+
+def test_splits_take_recordings_as_wholes(tmp_path):
+    for number in range(6):
+        record(tmp_path, f"{number}", np.arange(400), annotations=[span(0, 100, "a"), span(100, 100, "b")])
+    found = read_sigmf(tmp_path, frame_length=20)
+    kept, held = hold_out(found.y, 0.3, seed=0, groups=found.groups)
+    assert len(kept)
+    assert len(held)
+    assert not set(found.groups[kept]) & set(found.groups[held])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"datatype": "cf32"}, "core:datatype 'cf32' is none of SigMF's"),
+        ({"datatype": "ci8_le"}, "none of SigMF's"),
+        ({"raw": b"123"}, "3 bytes, which is no whole number of samples of 8 bytes"),
+        ({"raw": b""}, "has 0 of them"),
+        ({"annotations": [span(190, 20, "a")]}, "reaches to sample 210, but the data has 100"),
+        ({"annotations": [span(-1, 20, "a")]}, "at least 0, got -1"),
+        ({"annotations": [span(0, 20, None)]}, "nothing has 'core:label'"),
+        ({"annotations": [span(0, 10, "a", snr=1)]}, "or all that has is shorter"),
+        ({"captures": [{"core:sample_start": 150}]}, "a capture starts at sample 150"),
+        ({"captures": [{"core:sample_start": 50}, {"core:sample_start": 10}]}, "must be sorted"),
+        ({"captures": "none"}, "must be a list"),
+        ({"core:num_channels": 0}, "core:num_channels"),
+        ({"core:num_channels": 3}, "no whole number of samples of 24 bytes"),
+        ({"core:dataset": "../other"}, "name of a file beside it"),
+        ({"core:dataset": "gone.iq"}, "gone.iq, is not beside it"),
+        ({"core:sample_rate": "fast"}, "core:sample_rate"),
+        ({"core:metadata_only": True}, "has no data"),
+        ({"annotations": [span(0, 20, "a", snr="high")]}, "must be a number, got 'high'"),
+    ],
+)
+def test_metadata_that_disagrees_is_told_in_one_line(tmp_path, change, words):
+    given = {"values": np.arange(200), "annotations": [span(0, 50, "a", snr=1)], **change}
+    record(tmp_path, "a", **given)
+    with pytest.raises(InputError, match=words) as caught:
+        read_sigmf(tmp_path, frame_length=16, snr="snr")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"frame_length": 4}, "frame_length"),
+        ({"hop": 0}, "hop"),
+        ({"channel": 1}, "has 1, counted from 0"),
+        ({"sample_rate": 10.0}, "says no core:sample_rate"),
+        ({"classes": ["a", "b"]}, "'b' has no frame"),
+        ({"label": "global:"}, "label"),
+    ],
+)
+def test_wrong_cuts_are_told(tmp_path, options, words):
+    record(tmp_path, "a", np.arange(200), annotations=[span(0, 50, "a")])
+    with pytest.raises(InputError, match=words):
+        read_sigmf(tmp_path, **{"frame_length": 16, **options})
+
+
+def test_odd_ratios_and_files_are_told(tmp_path):
+    path = record(tmp_path, "a", np.arange(200), annotations=[span(0, 50, "a")], **{"core:sample_rate": 1e6})
+    with pytest.raises(InputError, match="no ratio of whole numbers"):
+        read_sigmf(path, frame_length=16, sample_rate=333_333.77)
+    with pytest.raises(InputError, match="unpack it"):
+        read_sigmf(tmp_path / "a.sigmf", frame_length=16)
+    with pytest.raises(InputError, match="no recording"):
+        read_sigmf(tmp_path / "data", frame_length=16) if (tmp_path / "data").mkdir() is None else None
+    path.write_text("[]")
+    with pytest.raises(InputError, match="is no SigMF metadata"):
+        read_sigmf(path, frame_length=16)
+    path.write_text("{")
+    with pytest.raises(InputError, match="not readable as JSON"):
+        read_sigmf(path, frame_length=16)
+
+
+@pytest.mark.skipif("LIMBECK_DATA" not in os.environ, reason="LIMBECK_DATA names no folder of data sets")
+def test_published_frames_have_the_published_norm():
+    path = Path(os.environ["LIMBECK_DATA"]) / "radio" / "rml2016_10b_subset.npz"
+    if not path.exists():
+        pytest.skip(f"no {path}")
+    found = read_signals(path)
+    assert found.X.shape == (1400, 2, 128)
+    assert set(np.bincount(found.cells())) == {7}
+    np.testing.assert_allclose(np.hypot(found.X[:, 0], found.X[:, 1]).sum(1), 1, atol=1e-5)
+    assert isinstance(found, Signals)
