@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-__all__ = ["data_uri", "draw_boxes", "line_colours", "side_by_side"]
+__all__ = ["data_uri", "draw_boxes", "legend_of", "line_colours", "side_by_side"]
 
 
 def data_uri(picture: np.ndarray, *, side: int = 96) -> str:
@@ -42,6 +42,14 @@ def draw_boxes(picture: np.ndarray, boxes: np.ndarray, colours: np.ndarray, *, s
     for corner, colour in zip(corners.tolist(), colours.tolist(), strict=True):
         draw.rectangle(corner, outline=tuple(colour), width=2)
     return np.asarray(image)
+
+
+def legend_of(names: Sequence[str], colours: np.ndarray) -> list[dict[str, str]]:
+    """A name and a patch of its colour each; `colours` may be more than the names."""
+    return [
+        {"name": name, "image": data_uri(np.full((4, 4, 3), colour), side=12)}
+        for name, colour in zip(names, colours, strict=False)
+    ]
 
 
 def line_colours(count: int) -> np.ndarray:

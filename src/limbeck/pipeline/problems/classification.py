@@ -8,20 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.calibrate import (
-    expected_calibration_error,
-    fit_temperature,
-    negative_log_likelihood,
-    reliability,
-    softmax,
-)
+from limbeck.calibrate import softmax
 from limbeck.data import Loader, PictureSet
 from limbeck.export import check_int8, check_metric, check_tensors, run_pictures
 from limbeck.models import Network
 from limbeck.pipeline.paired import paired_difference
 from limbeck.pipeline.pictured import data_uri
-from limbeck.pipeline.problems.confidence import calibration_figures
-from limbeck.pipeline.problems.problem import Case, Kept, Run, Shown, as_input, refuse_forms
+from limbeck.pipeline.problems.confidence import calibrated, calibration_figures
+from limbeck.pipeline.problems.problem import Case, Kept, Run, Shown, answers_of, as_input, refuse_forms
 from limbeck.recipe import Calibrate, Export, Recipe
 from limbeck.train import predict_logits
 from limbeck.types import Artifact
@@ -69,31 +63,16 @@ class ClassificationProblem:
     ) -> dict[str, Any]:
         """Temperature, test figures with it, and the reliability before and after."""
         logits, target = test[0]["logits"], test[1].labels
-        temperature, reason = 1.0, ""
-        if settings.method == "none":
-            reason = "switched off in the recipe"
-        elif validation is None:
-            reason = "skipped: there is no validation set to fit it on (data.validation = 0)"
-        elif len(validation[1]) < FEWEST:
-            reason = f"skipped: {len(validation[1])} validation pictures say too little (fewest: {FEWEST})"
-        else:
-            temperature = fit_temperature(validation[0]["logits"], validation[1].labels)
-        bins = settings.bins
-        before, after = softmax(logits), softmax(logits, temperature)
-        metrics = {
-            **self.task.figures(logits, target),
-            **calibration_figures(after, target, bins=bins),
-            "ece_before": expected_calibration_error(before, target, bins=bins),
-            "nll_before": negative_log_likelihood(before, target),
-        }
+        known = None if validation is None else (validation[0]["logits"], validation[1].labels)
+        confidence = calibrated(
+            known, (logits, target), settings, pictures=0 if validation is None else len(validation[1]), fewest=FEWEST
+        )
+        metrics = {**self.task.figures(logits, target), **confidence.pop("metrics")}
         chosen = None if validation is None else self.task.figures(validation[0]["logits"], validation[1].labels)
         return {
-            "temperature": temperature,
-            "reason": reason,
+            **confidence,
             "metrics": {key: float(value) for key, value in metrics.items()},
             "validation": None if chosen is None else {key: float(value) for key, value in chosen.items()},
-            "before": reliability(before, target, bins=bins),
-            "after": None if reason else reliability(after, target, bins=bins),
         }
 
     def compare(self, first: Kept, second: Kept, pictures: PictureSet) -> dict[str, Any]:
@@ -137,13 +116,7 @@ class ClassificationProblem:
 
     def read(self, run: Run, pictures: PictureSet, *, tell: Callable[[int], None] | None = None) -> Kept:
         """The probabilities."""
-        rows = []
-        for start in range(0, len(pictures), BATCH):
-            batch = pictures.pictures(np.arange(start, min(start + BATCH, len(pictures))))
-            rows.append(run(batch))
-            if tell is not None:
-                tell(len(batch))
-        return {"probabilities": np.concatenate(rows)}
+        return {"probabilities": answers_of(run, pictures, batch=BATCH, tell=tell)}
 
     def file_figures(self, said: Kept, pictures: PictureSet, *, bins: int) -> dict[str, float]:
         """The task's figures and those of calibration."""

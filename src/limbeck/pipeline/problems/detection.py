@@ -15,9 +15,9 @@ from limbeck.errors import InputError
 from limbeck.export import Agreement, append_nms, check_drop, figure_gate, paired_bootstrap, tensor_gate
 from limbeck.models import Network
 from limbeck.models.heads import AnchorOutputs
-from limbeck.pipeline.pictured import data_uri, draw_boxes, line_colours, side_by_side
+from limbeck.pipeline.pictured import draw_boxes, legend_of, line_colours, side_by_side
 from limbeck.pipeline.problems.places import refuse_what_places_lack, targets_of
-from limbeck.pipeline.problems.problem import Case, Kept, Run, Shown, as_input, refuse_forms
+from limbeck.pipeline.problems.problem import Case, Kept, Run, Shown, answers_of, as_input, refuse_forms
 from limbeck.recipe import Calibrate, Export, Recipe
 from limbeck.train import evaluate_network, evaluating, network_outputs
 from limbeck.types import Artifact
@@ -146,13 +146,7 @@ class DetectionProblem:
 
     def read(self, run: Run, pictures: PictureSet, *, tell: Callable[[int], None] | None = None) -> Kept:
         """The chosen boxes, of a file that chooses them; else chosen here."""
-        rows = []
-        for start in range(0, len(pictures), BATCH):
-            batch = pictures.pictures(np.arange(start, min(start + BATCH, len(pictures))))
-            rows.append(run(batch))
-            if tell is not None:
-                tell(len(batch))
-        return {"boxes": np.concatenate(rows)}
+        return {"boxes": answers_of(run, pictures, batch=BATCH, tell=tell)}
 
     def file_figures(self, said: Kept, pictures: PictureSet, *, bins: int) -> dict[str, float]:
         """The task's figures."""
@@ -177,12 +171,11 @@ class DetectionProblem:
             entry = {"picture": pictures.source(row), "text": told}
             plain.append(entry)
             pictured.append({**entry, "image": side_by_side(parts)})
-        legend = [
-            {"name": name, "image": data_uri(np.full((4, 4, 3), colour), side=12)}
-            for name, colour in zip(self.class_names, colours, strict=True)
-        ]
         panels = f"the true boxes, and those that the student found with a score of {SHOWN_FROM} or more"
-        return Shown({"examples": plain}, {"examples": pictured, "panels": panels, "legend": legend})
+        return Shown(
+            {"examples": plain},
+            {"examples": pictured, "panels": panels, "legend": legend_of(self.class_names, colours)},
+        )
 
     def _figures(self, kept: Kept, pictures: PictureSet) -> dict[str, float]:
         figures = self.task.figures(kept["boxes"], _truth(pictures))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from limbeck.recipe import Calibrate, Export, Recipe
     from limbeck.types import Artifact
 
-__all__ = ["Case", "Kept", "Problem", "Run", "Shown", "as_input", "refuse_forms"]
+__all__ = ["Case", "Kept", "Problem", "Run", "Shown", "answers_of", "as_input", "refuse_forms"]
 
 Kept = Mapping[str, np.ndarray]
 """What is kept of a model's outputs on some pictures: arrays by name, the first axis = pictures."""
@@ -148,6 +148,17 @@ def refuse_forms(recipe: Recipe, *fields: str) -> None:
     for field in fields:
         if getattr(recipe.export, field) != type(recipe.export).model_fields[field].default:
             raise InputError(f'export.{field}: not for task = "{recipe.task}"; leave it out')
+
+
+def answers_of(run: Run, pictures: PictureSet, *, batch: int, tell: Callable[[int], None] | None = None) -> np.ndarray:
+    """What a file gives of all pictures, [N, ...]; `tell` as in `Problem.read`."""
+    rows = []
+    for start in range(0, len(pictures), batch):
+        chunk = pictures.pictures(np.arange(start, min(start + batch, len(pictures))))
+        rows.append(run(chunk))
+        if tell is not None:
+            tell(len(chunk))
+    return np.concatenate(rows)
 
 
 def as_input(pictures: np.ndarray, artifact: Artifact) -> np.ndarray:

@@ -9,20 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from limbeck.calibrate import (
-    expected_calibration_error,
-    fit_temperature,
-    negative_log_likelihood,
-    reliability,
-    softmax,
-)
+from limbeck.calibrate import softmax
 from limbeck.data import Loader, PictureSet
 from limbeck.deployed import class_colours
 from limbeck.errors import InputError
 from limbeck.export import Agreement, append_argmax, check_drop, decision_gate, paired_bootstrap, tensor_gate
 from limbeck.models import Network
-from limbeck.pipeline.pictured import data_uri, side_by_side
-from limbeck.pipeline.problems.confidence import calibration_figures
+from limbeck.pipeline.pictured import legend_of, side_by_side
+from limbeck.pipeline.problems.confidence import calibrated, calibration_figures
 from limbeck.pipeline.problems.places import refuse_what_places_lack, targets_of
 from limbeck.pipeline.problems.problem import Case, Kept, Run, Shown, as_input, refuse_forms
 from limbeck.recipe import Calibrate, Export, Recipe
@@ -89,30 +83,15 @@ class SegmentationProblem:
         self, validation: tuple[Kept, PictureSet] | None, test: tuple[Kept, PictureSet], settings: Calibrate
     ) -> dict[str, Any]:
         """A temperature from validation's sampled pixels; figures of all test pixels, confidence of the sampled ones."""
-        temperature, reason = 1.0, ""
-        if settings.method == "none":
-            reason = "switched off in the recipe"
-        elif validation is None:
-            reason = "skipped: there is no validation set to fit it on (data.validation = 0)"
-        elif len(validation[1]) < FEWEST:
-            reason = f"skipped: {len(validation[1])} validation pictures say too little (fewest: {FEWEST})"
-        else:
-            temperature = fit_temperature(*_sampled(validation[0]))
-        logits, target = _sampled(test[0])
-        before, after = softmax(logits), softmax(logits, temperature)
-        metrics = {
-            **figures_of_confusion(test[0]["confusion"]),
-            **calibration_figures(after, target, bins=settings.bins),
-            "ece_before": expected_calibration_error(before, target, bins=settings.bins),
-            "nll_before": negative_log_likelihood(before, target),
-        }
+        known = None if validation is None else _sampled(validation[0])
+        confidence = calibrated(
+            known, _sampled(test[0]), settings, pictures=0 if validation is None else len(validation[1]), fewest=FEWEST
+        )
+        metrics = {**figures_of_confusion(test[0]["confusion"]), **confidence.pop("metrics")}
         return {
-            "temperature": temperature,
-            "reason": reason,
+            **confidence,
             "metrics": {key: float(value) for key, value in metrics.items()},
             "validation": None if validation is None else figures_of_confusion(validation[0]["confusion"]),
-            "before": reliability(before, target, bins=settings.bins),
-            "after": None if reason else reliability(after, target, bins=settings.bins),
             "counted": "pixels",
             "per_class": self._per_class(test[0]),
         }
@@ -218,12 +197,8 @@ class SegmentationProblem:
             plain.append(entry)
             pictured.append({**entry, "image": side_by_side(parts)})
         named = (*self.class_names, "void") if (targets < 0).any() else self.class_names
-        legend = [
-            {"name": name, "image": data_uri(np.full((4, 4, 3), colour), side=12)}
-            for name, colour in zip(named, colours, strict=False)
-        ]
         panels = "the picture, what is true, what the student says"
-        return Shown({"examples": plain}, {"examples": pictured, "panels": panels, "legend": legend})
+        return Shown({"examples": plain}, {"examples": pictured, "panels": panels, "legend": legend_of(named, colours)})
 
     def _per_class(self, kept: Kept) -> dict[str, Any]:
         values = [None if np.isnan(iou) else float(iou) for iou in iou_per_class(kept["confusion"])]
