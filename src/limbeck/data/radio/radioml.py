@@ -72,7 +72,7 @@ def load_arrays(path: Path) -> Any:
             raise InputError(
                 f"{path}: is no file of RadioML: it carries code ({str(error).removeprefix('asks for ')}), which is not run"
             ) from error
-        raise InputError(f"{path}: damaged, or no pickle ({" ".join(str(error).split())})") from error
+        raise InputError(f"{path}: damaged, or no pickle ({' '.join(str(error).split())})") from error
     except (
         EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError, ImportError, MemoryError, OverflowError,
         OSError, UnicodeDecodeError,
