@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, helper
 
 from limbeck.errors import InputError
@@ -17,10 +18,12 @@ from limbeck.export import (
     append_argmax,
     check_drop,
     decision_gate,
+    export_onnx,
     figure_gate,
     paired_bootstrap,
     tensor_gate,
 )
+from limbeck.models import create_model
 from limbeck.types import Artifact
 
 ARTIFACT = Artifact("model.onnx", "onnx", "fp32", (4, 4, 3), "uint8", 1)
@@ -154,3 +157,20 @@ def test_classes_are_those_of_the_largest_scores(tmp_path, softmax):
 def test_more_classes_than_bytes_are_refused(tmp_path):
     with pytest.raises(InputError, match="256 classes do not fit bytes"):
         append_argmax(scores_file(tmp_path / "scores.onnx", 256), tmp_path / "classes.onnx")
+
+
+def test_a_segmenter_s_file_says_what_the_network_says(tmp_path):
+    """By the exporter of deliverables, at a size that is not the network's own, with the temperature inside."""
+    torch.manual_seed(0)
+    network = create_model(
+        "lraspp_mobilenet_v3_small", num_classes=3, width_multiplier=0.35, input_size=(32, 64)
+    ).eval()
+    artifact = export_onnx(network, tmp_path / "model.onnx", sample_size=(40, 56), temperature=2.0)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 56, 3), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(artifact.path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(["probabilities"], {"pictures": pictures})
+    with torch.no_grad():
+        expected = (network(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255) / 2.0).softmax(1).numpy()
+    assert found.shape == (3, 3, 40, 56)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert json.loads(session.get_modelmeta().custom_metadata_map["limbeck"])["task"] == "segmentation"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from places_run import FAKE, boxes_folder, places_recipe
+from places_run import FAKE, boxes_folder, places_recipe, run_quickly
 
 import limbeck
 from limbeck.deployed import read_artifact
@@ -33,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict:
 @pytest.fixture(scope="module")
 def run(data: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    run_recipe(places_recipe("detection", data, *NETWORKS, method="mgd"), folder)
+    run_quickly(places_recipe("detection", data, *NETWORKS, method="mgd"), folder)
     return folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from places_run import FAKE, masks_folder, places_recipe
+from places_run import FAKE, masks_folder, places_recipe, run_quickly
 
 import limbeck
 from limbeck.deployed import read_artifact
@@ -35,7 +35,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     data = {"name": "masks", "path": str(scenes)}
-    run_recipe(places_recipe("segmentation", data, *NETWORKS), folder)
+    run_quickly(places_recipe("segmentation", data, *NETWORKS), folder)
     return folder
 
 
