@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from limbeck.export.classes import append_argmax
 from limbeck.export.detections import append_nms
-from limbeck.export.onnx import export_onnx, export_probe
+from limbeck.export.onnx import export_onnx, export_part, export_probe
 from limbeck.export.paired import exact_mcnemar, paired_bootstrap, paired_interval
 from limbeck.export.parity import (
     Agreement,
@@ -38,6 +38,7 @@ __all__ = [
     "decision_gate",
     "exact_mcnemar",
     "export_onnx",
+    "export_part",
     "export_probe",
     "figure_gate",
     "float_nodes",

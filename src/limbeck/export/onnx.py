@@ -5,14 +5,8 @@ Not here: int8 (`quantize`), proof that the file says what the network says (`pa
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import io
 import json
-import logging
-import tempfile
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,14 +17,14 @@ from torch import nn
 import limbeck
 from limbeck.deployed import METADATA_KEY, METADATA_SCHEMA
 from limbeck.errors import InputError, LimbeckError
-from limbeck.export.graph import Deployed, tidy
+from limbeck.export.graph import Deployed
+from limbeck.export.trace import has_quick_exporter, quiet, trace
 from limbeck.files import atomic_path
 from limbeck.types import Artifact
 
-__all__ = ["export_onnx", "export_probe"]
+__all__ = ["export_onnx", "export_part", "export_probe"]
 
-OPSET = 18  # the one that the dynamo exporter writes without converting, and the lowest that has all we need
-INPUT, PROBABILITIES, BOXES = "pictures", "probabilities", "boxes"
+PROBABILITIES, BOXES = "probabilities", "boxes"
 
 
 def export_onnx(
@@ -90,7 +84,32 @@ def export_probe(
         LimbeckError: the network holds something that cannot be exported.
     """
     facts = _describe(network, sample_size, temperature=1.0, preprocess=preprocess, class_names=(), fit="crop")
-    return _export(network, path, facts | {"probe": True}, quick=_has_torchscript_exporter())
+    return _export(network, path, facts | {"probe": True}, quick=has_quick_exporter())
+
+
+def export_part(module: nn.Module, path: str | Path, *, shape: tuple[int, ...]) -> Artifact:
+    """Write a piece of a network, a map in and a map out, by the fastest exporter; to be timed on its own.
+
+    Args:
+        module: [N, *shape] float32 in, one tensor out.
+        path: file to write, whole or not at all.
+        shape: of one sample.
+
+    Raises:
+        InputError: an unwritable path.
+        LimbeckError: the module holds something that cannot be exported.
+    """
+    path = Path(path)
+    was_training = module.training
+    try:
+        model = trace(module.eval(), torch.zeros(2, *shape), "map", quick=has_quick_exporter())
+    except Exception as error:  # as above
+        raise LimbeckError(f"{path.name}: cannot export {_name(module)} to ONNX ({_first_line(error)})") from error
+    finally:
+        module.train(was_training)
+    with atomic_path(path) as temporary:
+        onnx.save(model, str(temporary))
+    return Artifact(str(path), "onnx", "fp32", shape, "float32", path.stat().st_size)
 
 
 def _describe(network: nn.Module, sample_size: tuple[int, int], **facts: Any) -> dict[str, Any]:
@@ -144,10 +163,9 @@ def _export(network: nn.Module, path: str | Path, facts: dict[str, Any], *, quic
     # batch 2: a batch of 1 would be baked in as a constant by both exporters' shape rules
     example = torch.zeros((2, *shape), dtype=torch.uint8 if is_bytes else torch.float32)
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             task, output = _kind(wrapped.network(_blank(shape, is_bytes)))
-            model = _trace_quickly(wrapped, example, output) if quick else _trace(wrapped, example, output)
-        tidy(model)
+        model = trace(wrapped, example, output, quick=quick)
         model.producer_name, model.producer_version = "limbeck", limbeck.__version__
         entry = model.metadata_props.add()
         entry.key, entry.value = METADATA_KEY, json.dumps({"task": task, "output": output, **facts})
@@ -178,42 +196,6 @@ def _blank(shape: tuple[int, ...], is_bytes: bool) -> torch.Tensor:
     return torch.zeros(1, shape[2], *shape[:2]) if is_bytes else torch.zeros(1, *shape)
 
 
-def _trace(module: nn.Module, example: torch.Tensor, output: str) -> onnx.ModelProto:
-    program = torch.onnx.export(
-        module,
-        (example,),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=[INPUT],
-        output_names=[output],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        external_data=False,
-        verbose=False,
-    )
-    assert program is not None
-    return program.model_proto
-
-
-def _trace_quickly(module: nn.Module, example: torch.Tensor, output: str) -> onnx.ModelProto:
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "probe.onnx"
-        torch.onnx.export(
-            module,
-            (example,),
-            str(file),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[output],
-            dynamic_axes={INPUT: {0: "batch"}, output: {0: "batch"}},
-        )
-        return onnx.load(str(file))
-
-
-def _has_torchscript_exporter() -> bool:
-    return importlib.util.find_spec("torch.onnx._internal.torchscript_exporter") is not None
-
-
 def _name(network: nn.Module) -> str:
     source = (getattr(network, "origin", None) or {}).get("source")
     return f"{type(network).__name__}{f' ({source})' if source else ''}"
@@ -226,19 +208,3 @@ def _first_line(error: BaseException) -> str:
         error = error.__cause__
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or lines
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporters' progress lines and warnings; what goes wrong arrives as an exception."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

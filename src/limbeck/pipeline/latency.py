@@ -1,0 +1,105 @@
+"""Latency without a file per network: a table of kernels measured on the budget's device, and what is fitted to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from limbeck.errors import LimbeckError
+from limbeck.export import export_part, export_probe
+from limbeck.measure import measure_artifacts, open_device
+from limbeck.measure.kernels import Kernel, kernel_module
+from limbeck.measure.latency_table import LatencyTable, distinct_kernels, measure_latency_table
+from limbeck.models import Table, build
+from limbeck.types import Artifact
+
+__all__ = ["build_latency_table"]
+
+WARMUP, RUNS = 10, 100
+
+
+def build_latency_table(
+    path: str | Path,
+    tables: Sequence[Table],
+    *,
+    target: str,
+    sampled: int | None = None,
+    statistic: str = "median",
+    sample_size: tuple[int, int] | None = None,
+    runs: int = RUNS,
+    on_progress: Any = None,
+) -> LatencyTable:
+    """Measure a device's kernels and whole networks, in the file at `path`; what is there already stays.
+
+    Args:
+        path: of the table.
+        tables: networks of the space, in random order.
+        target: the device.
+        sampled: whole networks that are timed too, from the first; None = all.
+        statistic: `median` or `p90`.
+        sample_size: (height, width) of the pictures that networks are given; None = each network's own.
+        runs: timed calls of each piece.
+        on_progress: told how many of how many pieces are done.
+
+    Raises:
+        InputError: the device cannot be had, or the file holds another's latencies.
+    """
+    device = open_device(target)
+    folder = Path(path).with_suffix(".parts")
+    folder.mkdir(parents=True, exist_ok=True)
+    first = tables[0]
+    anchor = export_probe(build(first), folder / "anchor.onnx", sample_size=sample_size or first.input_size)
+    (alone,) = measure_artifacts(device, [anchor], warmup=WARMUP, runs=runs, memory=False)
+    anchor_ms = alone.latency_ms.statistic(statistic)  # type: ignore[arg-type]
+
+    def time(artifacts: list[Artifact | Exception]) -> list[float | Exception]:
+        """Through the ratio to the anchor that is timed in turn: what a device that drifts moves least."""
+        files = [one for one in artifacts if isinstance(one, Artifact)]
+        timed = iter(measure_artifacts(device, files, warmup=WARMUP, runs=runs, reference=anchor, memory=False))
+        found: list[float | Exception] = []
+        for one in artifacts:
+            if isinstance(one, Exception):
+                found.append(one)
+                continue
+            ratio = next(timed).ratio_to_reference
+            assert ratio is not None  # a reference was given
+            found.append(ratio * anchor_ms)
+            Path(one.path).unlink(missing_ok=True)
+        return found
+
+    def time_kernels(kernels: list[Kernel]) -> list[float | Exception]:
+        return time([_exported(kernel, folder / f"kernel{i}.onnx") for i, kernel in enumerate(kernels)])
+
+    def time_networks(networks: list[Table]) -> list[float | Exception]:
+        return time([_network(one, folder / f"network{i}.onnx", sample_size) for i, one in enumerate(networks)])
+
+    try:
+        return measure_latency_table(
+            path,
+            device=device.describe(),
+            kernels=distinct_kernels(tables),
+            networks=list(tables[:sampled]),
+            time_kernels=time_kernels,
+            time_networks=time_networks,
+            statistic=statistic,
+            on_progress=on_progress,
+        )
+    finally:
+        for left in folder.glob("*.onnx"):
+            left.unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _exported(kernel: Kernel, path: Path) -> Artifact | Exception:
+    try:
+        return export_part(kernel_module(kernel), path, shape=(kernel.entering, kernel.height, kernel.width))
+    except LimbeckError as error:
+        return error
+
+
+def _network(table: Table, path: Path, sample_size: tuple[int, int] | None) -> Artifact | Exception:
+    try:
+        return export_probe(build(table), path, sample_size=sample_size or table.input_size)
+    except LimbeckError as error:
+        return error
