@@ -25,7 +25,8 @@ class Batch:
         view: which augmentation of the data set this is (the epoch, or the epoch modulo K with a teacher cache).
         labelled: False when some targets may be -1; lets losses skip the masking otherwise.
         further: what an objective needs of each sample beside that, by name, in the form of `inputs`: `view2`, `view3`
-            ... = the same samples augmented anew, mixed as the first view; `same_class` = another one of its class.
+            ... = the same samples augmented anew, mixed as the first view; `same_class` = another one of its class. Of
+            signals also `snr`, [N] in dB, where it is known.
     """
 
     index: Tensor

@@ -16,7 +16,7 @@ from limbeck.types import Batch
 
 K, SIZE = 5, (32, 48)
 WORK = {"at", "bdkd", "ctkd", "cwd", "dist", "dkd", "dml", "fitnet", "kd", "kdcl", "label_smoothing", "lskd", "mgd"}
-WORK |= {"nkd", "nkd_ema", "reviewkd", "rkd", "sp", "tf_kd", "tf_kd_self", "wsld", "wttm"}
+WORK |= {"nkd", "nkd_ema", "reviewkd", "rkd", "skd", "sp", "tf_kd", "tf_kd_self", "wsld", "wttm"}
 
 
 def student_of(seed=0):

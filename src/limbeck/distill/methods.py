@@ -15,7 +15,7 @@ from limbeck.distill.branched import byot, one
 from limbeck.distill.features import at, crd, cwd, fitnet, mgd, pkd, reviewkd, rkd, sp
 from limbeck.distill.graph import Graph, teacher_names, with_teachers
 from limbeck.distill.objective import Distillation
-from limbeck.distill.offline import ctkd, dist, dkd, kd, lskd, nkd, odkd, tf_kd_self, wsld, wttm
+from limbeck.distill.offline import ctkd, dist, dkd, kd, lskd, nkd, odkd, skd, tf_kd_self, wsld, wttm
 from limbeck.distill.online import bdkd, dml, kdcl, switokd
 from limbeck.distill.presets import PRESETS
 from limbeck.distill.self_taught import cs_kd, label_smoothing, nkd_ema, nkd_memory, ps_kd, tf_kd, uskd, zipf_ls
@@ -70,6 +70,7 @@ METHODS: dict[str, Callable[..., Graph | Distillation]] = {
     "ps_kd": ps_kd,
     "reviewkd": reviewkd,
     "rkd": rkd,
+    "skd": skd,
     "sp": sp,
     "switokd": switokd,
     "tf_kd": tf_kd,

@@ -131,7 +131,8 @@ class Distillation(nn.Module):
             size = getattr(network, "input_size", None)
             if size is None:
                 raise InputError("distillation: the student has no input_size; give an example batch")
-            shape = (PROBE_SIZE, getattr(network, "in_channels", 3), *size)
+            sample = getattr(network, "sample_shape", (getattr(network, "in_channels", 3), *size))
+            shape = (PROBE_SIZE, *sample)
             inputs = torch.rand(shape, generator=torch.Generator().manual_seed(0))
             index = torch.arange(PROBE_SIZE)
             target = torch.zeros_like(index)
@@ -139,7 +140,8 @@ class Distillation(nn.Module):
             index, inputs, target = (value[:PROBE_SIZE] for value in (example.index, example.inputs, example.target))
             target = target if target.is_floating_point() else target.clamp(min=0)  # only shapes count here
         needs = {need for source in self.sources.values() for need in getattr(source, "needs", ())}
-        return Batch(index, inputs, target, further=dict.fromkeys(needs, inputs)).to(like.device)
+        further = {**dict.fromkeys(needs, inputs), "snr": torch.zeros(len(index))}
+        return Batch(index, inputs, target, further=further).to(like.device)
 
     def _ask(self, terms: Sequence[Term], inputs: Tensor) -> None:
         """Tell every source which of its stages and exits are used, in the order of the sources."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from limbeck.distill.graph import Graph, preset_values
+from limbeck.distill.pairing import pair_pools
 from limbeck.distill.sources import Frozen, Learner
 from limbeck.distill.term import TASK, Term
+from limbeck.errors import InputError
 
-__all__ = ["ctkd", "dist", "dkd", "kd", "lskd", "nkd", "odkd", "tf_kd_self", "wsld", "wttm"]
+__all__ = ["ctkd", "dist", "dkd", "kd", "lskd", "nkd", "odkd", "skd", "tf_kd_self", "wsld", "wttm"]
 
 
 def kd(
@@ -80,6 +82,34 @@ def dkd(
     of_loss = {"temperature": temperature, "alpha": alpha, "beta": beta, "standardise": standardise}
     values, options = preset_values("dkd", preset, ce=ce, warmup=warmup), preset_values("dkd", preset, **of_loss)
     terms = [Term(TASK, weight=values["ce"]), Term("dkd", warmup=values["warmup"], options=options)]
+    return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
+
+
+def skd(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    preset: str = "radio",
+    share: float | None = None,
+    temperature: float | None = None,
+    features: float | None = None,
+    lowest_snr: float | None = None,
+) -> Graph:
+    """Signal distillation from a ready teacher: `share` of it, the rest labels; `features` weighs its pooled features.
+
+    With `lowest_snr`, in dB, samples below it learn from their labels alone; without, all learn from both.
+    """
+    values = preset_values("skd", preset, share=share, temperature=temperature, features=features)
+    share, softened = values["share"], {"temperature": values["temperature"]}
+    if not 0 <= share <= 1:
+        raise InputError(f"method 'skd': share must lie in [0, 1], not {share}")
+    if lowest_snr is None:
+        terms = [Term(TASK, weight=1 - share), Term("kd", weight=share, options=softened)]
+    else:
+        terms = [Term("skd", options={**softened, "share": share, "lowest_snr": lowest_snr})]
+    if values["features"]:
+        ((ours, theirs),) = pair_pools(student, teacher)
+        terms.append(Term("skd_features", f"student/{ours}", f"teacher/{theirs}", weight=values["features"]))
     return Graph({"student": Learner(student), "teacher": Frozen(teacher)}, terms)
 
 

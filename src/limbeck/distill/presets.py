@@ -122,6 +122,9 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
     "rkd": {
         "cifar100": {"ce": 1.0, "rkd": 1.0, "distance": 25.0, "angle": 50.0},
     },
+    "skd": {
+        "radio": {"share": 0.7, "temperature": 4.0, "features": 0.0},
+    },
     "sp": {
         "cifar100": {"ce": 1.0, "sp": 3000.0},
     },

@@ -132,7 +132,7 @@ class Edge:
         term: where it came from.
         call: the loss, the criterion or a built module.
         addresses: what it is given by position: an address for each tensor, a tuple of them for a tuple of tensors.
-        keywords: those of `target`, `index`, `progress` that the loss takes.
+        keywords: those of `target`, `index`, `progress`, `snr` that the loss takes.
         options: hyper-parameters of the call (a built module has its own already).
         by_pixel: whether maps of logits are handed over as rows, one for each pixel (`pixels`).
     """
@@ -148,8 +148,8 @@ class Edge:
     def value(self, seen: Mapping[str, Outputs], batch: Batch, progress: Tensor, labelled: Tensor | None) -> Tensor:
         """The unweighted value; `labelled` selects the rows for a loss that needs labels, None = all of them."""
         inputs = [_each(partial(read, seen), address) for address in self.addresses]
-        handed = {"target": batch.target, "index": batch.index}
-        handed = {name: value for name, value in handed.items() if name in self.keywords}
+        known = {"target": batch.target, "index": batch.index, "snr": batch.further.get("snr")}
+        handed = {name: value for name, value in known.items() if name in self.keywords and value is not None}
         if labelled is not None and "target" in handed:
             if not bool(labelled.any()):
                 return self._nothing(inputs[0])

@@ -32,6 +32,7 @@ from limbeck.losses.pkd import pkd
 from limbeck.losses.ps_kd import ps_kd
 from limbeck.losses.reviewkd import ReviewKd
 from limbeck.losses.rkd import rkd
+from limbeck.losses.skd import SkdFeatures, skd
 from limbeck.losses.sp import sp
 from limbeck.losses.switokd import switokd
 from limbeck.losses.tf_kd import tf_kd
@@ -48,6 +49,7 @@ __all__ = [
     "FitNet",
     "Mgd",
     "ReviewKd",
+    "SkdFeatures",
     "at",
     "bdkd",
     "byot",
@@ -65,6 +67,7 @@ __all__ = [
     "pkd",
     "ps_kd",
     "rkd",
+    "skd",
     "sp",
     "standardise",
     "switokd",
@@ -97,6 +100,8 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "ps_kd": ps_kd,
     "reviewkd": ReviewKd,
     "rkd": rkd,
+    "skd": skd,
+    "skd_features": SkdFeatures,
     "sp": sp,
     "switokd": switokd,
     "tf_kd": tf_kd,

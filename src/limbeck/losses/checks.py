@@ -22,7 +22,7 @@ __all__ = [
     "positional_names",
 ]
 
-HANDED_OVER = ("target", "index", "progress")
+HANDED_OVER = ("target", "index", "progress", "snr")
 """Keywords that the batch or the loop provides; they are never options of a recipe."""
 
 

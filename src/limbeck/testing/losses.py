@@ -66,6 +66,7 @@ def check_loss(
         "target": torch.randint(0, classes, (batch,), generator=generator),
         "index": torch.arange(batch),
         "progress": torch.tensor(0.5),
+        "snr": torch.linspace(-20.0, 20.0, batch),
     }
     keywords = {name: handed[name] for name in HANDED_OVER if name in parameters}
     settings = dict(options or {})
