@@ -106,11 +106,14 @@ def test_a_lower_figure_may_be_what_is_better(tmp_path):
 def test_samplers_from_outside_are_handed_what_they_name(tmp_path, monkeypatch):
     (tmp_path / "own_policy.py").write_text(
         "import optuna\n"
+        "number = 3\n"
         "def make(seed, *, search_seed, space, share=0.5):\n"
         "    assert search_seed == 7 and space.name == 'toy' and share == 0.25\n"
         "    return optuna.samplers.RandomSampler(seed=seed)\n"
     )
     monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="is a int, not a function of a seed"):
+        toy.search(tmp_path / "number", sampler="own_policy:number")
     mine = toy.search(tmp_path / "a", sampler="own_policy:make", sampler_options={"share": 0.25}, seed=7)
     assert toy.trajectory(mine) == toy.trajectory(toy.search(tmp_path / "b", sampler="random", seed=7))
 

@@ -106,7 +106,7 @@ def compare_samplers(
     for label, one in asked.items():
         if "sampler" not in one:
             raise InputError(f"compare_samplers: samplers['{label}'] needs the key 'sampler'")
-        check_sampler(one["sampler"], _options(one), space=space)
+        check_sampler(one["sampler"], _options(one))
     known: list[tuple[float, float]] | None = evaluate.all() if hasattr(evaluate, "all") else None
     traces: list[tuple[str, int, list[tuple[float, float]], int]] = []
     for label, one in asked.items():

@@ -74,6 +74,7 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "nsga2": _nsga2,
     "random": _random,
 }
+HANDED = ("search_seed", "space")  # to the samplers that name them
 TWO_OBJECTIVES = ("nsga2",)  # the score and the latency; the others see the score alone
 
 
@@ -117,32 +118,41 @@ def make_sampler(
     Raises:
         InputError: no such sampler, or an option that it does not take.
     """
-    factory = find_part("sampler", name, SAMPLERS, where="search.sampler")
-    parameters = inspect.signature(factory).parameters
+    factory = _checked_factory(name, options or {})
     handed = {"search_seed": seed, "space": space}
+    given = {key: value for key, value in handed.items() if key in inspect.signature(factory).parameters}
+    state = int(np.random.SeedSequence([seed, slot, attempt]).generate_state(1)[0])
+    return factory(state, **given, **(options or {}))
+
+
+def check_sampler(name: str, options: Mapping[str, Any]) -> None:
+    """Tell what is wrong with a sampler before any work; ours are made once, for the values of their options.
+
+    Raises:
+        InputError: no such sampler, or an option that it does not take.
+    """
+    _checked_factory(name, options)
+    if name in SAMPLERS:
+        with quiet_optuna():
+            make_sampler(name, 0, 0, 0, options=options)
+
+
+def _checked_factory(name: str, options: Mapping[str, Any]) -> Callable[..., BaseSampler]:
+    factory: Callable[..., BaseSampler] = find_part("sampler", name, SAMPLERS, where="search.sampler")
+    if not callable(factory):
+        raise InputError(f"search.sampler = '{name}': is a {type(factory).__name__}, not a function of a seed")
+    parameters = inspect.signature(factory).parameters
     takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
-    known = [one for one in list(parameters)[1:] if one not in handed]
-    for option in options or {}:
-        if option in handed or (option not in known and not takes_all):
+    known = [one for one in list(parameters)[1:] if one not in HANDED]
+    for option in options:
+        if option in HANDED or (option not in known and not takes_all):
             where = f"search.sampler_options of '{name}'"
             raise (
                 unknown_name("option", option, known, where=where)
                 if known
                 else InputError(f"{where}: it takes no options, got '{option}'")
             )
-    given = {key: value for key, value in handed.items() if key in parameters}
-    state = int(np.random.SeedSequence([seed, slot, attempt]).generate_state(1)[0])
-    return factory(state, **given, **(options or {}))
-
-
-def check_sampler(name: str, options: Mapping[str, Any], *, space: Space | None = None) -> None:
-    """Make the sampler once, so that what is wrong with it is told before any work.
-
-    Raises:
-        InputError: no such sampler, or an option that it does not take.
-    """
-    with quiet_optuna():
-        make_sampler(name, 0, 0, 0, space=space, options=options)
+    return factory
 
 
 class History:

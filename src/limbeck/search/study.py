@@ -96,7 +96,7 @@ def run_study(
     objective, options = objective or Objective(), dict(sampler_options or {})
     if objective.form != "accuracy" and not higher_is_better:
         raise InputError(f"search.objective = '{objective.form}': needs a figure of which more is better")
-    check_sampler(sampler, options, space=space)
+    check_sampler(sampler, options)
     folder = Path(folder)
     bound_to = {
         "space": space.name,
