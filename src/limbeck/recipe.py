@@ -243,6 +243,10 @@ class Adapt(Section):
     )
     divisor: int = Field(8, ge=1, description="widths are multiples of this")
     min_width: int = Field(8, ge=1, description="no width below this")
+    latency: Literal["device", "table", "predictor"] = Field(
+        "device", description="where latencies come from: the device itself, or latency_table"
+    )
+    latency_table: str | None = Field(None, description="file of kernels measured on budget.target")
     workers: int = Field(1, ge=1, description="training processes, each with a proposal")
     seed_weights: str | None = Field(
         None, description="run folder or weights of the trained seed; None = the student is trained first"
@@ -258,6 +262,12 @@ class Adapt(Section):
         True, description="with final = finetune and neither [distill] nor [teacher]: fill in [distill], from the seed"
     )
     tune: Tune = Tune()
+
+    @model_validator(mode="after")
+    def _a_table_is_read(self) -> Adapt:
+        if (self.latency == "device") != (self.latency_table is None):
+            raise ValueError("latency_table: goes with latency = 'table' or 'predictor'; give both or neither")
+        return self
 
 
 class TermRecipe(Section):

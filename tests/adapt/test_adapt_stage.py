@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import random
 from dataclasses import replace
 
 import pytest
 import torch
 from narrow_networks import tiny_table
-from small_run import run_to_report, small_recipe, small_tree
+from small_run import FAKE, run_to_report, small_recipe, small_tree
 
-from limbeck.adapt import run_netadapt
+from limbeck.adapt import directions, run_netadapt, split_rows
 from limbeck.errors import InputError
+from limbeck.measure import open_device
+from limbeck.measure.kernels import kernel_features, kernels_of
+from limbeck.measure.latency_table import LatencyTable, distinct_kernels
 from limbeck.models import build, load_network, save_network
 from limbeck.pipeline import adapt, budget
 from limbeck.pipeline.budget import search_ceilings
@@ -52,7 +57,15 @@ def quick(monkeypatch):
     def by_macs(context, networks, folder, *, reference=None):
         ms = [0.1 + 0.2 * one.macs() / 1e6 for one in networks]
         against = None if reference is None else 0.1 + 0.2 * reference.macs() / 1e6
-        return [{"latency_ms": one, "size_bytes": 1, "ratio": None if against is None else one / against} for one in ms]
+        return [
+            {
+                "latency_ms": one,
+                "size_bytes": 1,
+                "peak_memory_bytes": None,
+                "ratio": None if against is None else one / against,
+            }
+            for one in ms
+        ]
 
     monkeypatch.setattr(adapt, "time_networks", by_macs)
     monkeypatch.setattr(budget, "time_networks", by_macs)
@@ -154,6 +167,46 @@ def test_a_teacher_of_the_recipe_comes_before_the_seed():
     assert lessons_of(recipe)[-1].teachers == {"teacher": "train/teacher"}
     tree = small_tree(search=None, adapt={}, teacher=None, distill={"method": "kd"})
     assert lessons_of(parse_recipe(tree, where="test"))[-1].teachers == {"seed": "train/seed"}
+
+
+def macs_law(kernel):
+    """The same law as the device's, kernel by kernel."""
+    one = kernel_features(kernel)
+    return 0.2 * (math.expm1(one["dense"]) + math.expm1(one["depthwise"])) / 1e6
+
+
+def narrowed(seed_folder, count):
+    """The seed and random narrower forms of it."""
+    draw, seed = random.Random(0), split_rows(load_network(seed_folder).table)
+    tables = [seed]
+    for _ in range(count):
+        table = seed
+        for _ in range(3):
+            one = draw.choice(directions(table))
+            table = one.table(table, draw.choice(one.widths))
+        tables.append(table)
+    return tables
+
+
+def test_latencies_of_a_table_stand_in_for_the_device(seed_folder, tmp_path, monkeypatch):
+    tables = narrowed(seed_folder, 40)
+    kernels = {kernel.key: (kernel, macs_law(kernel)) for kernel in distinct_kernels(tables)}
+    networks = [(one, 0.1 + sum(macs_law(kernel) for kernel in kernels_of(one))) for one in tables]
+    path = tmp_path / "latencies.json"
+    LatencyTable(open_device(FAKE).describe(), "median", kernels, networks).save(path)
+    tree = {"delta": 0.05, "tune": {"limit": 32}, "seed_weights": str(seed_folder), "steps": 2}
+    tree |= {"latency": "predictor", "latency_table": str(path)}
+    monkeypatch.setattr(adapt, "time_networks", lambda *args, **options: pytest.fail("the device was asked"))
+    run_recipe(adapt_recipe(seed_folder, adapt=tree), tmp_path / "run", until="adapt")
+    iterates = RunFolder(tmp_path / "run").need("adapt").result["adaptation"]["iterates"]
+    assert len(iterates) > 1
+    for one in iterates:
+        assert one["latency_ms"] == pytest.approx(0.1 + 0.2 * one["macs"] / 1e6, rel=0.03)
+    other = adapt_recipe(seed_folder, adapt=tree, budget__target=FAKE + ",noise=0.1")
+    with pytest.raises(InputError, match="latencies of another device"):
+        run_recipe(other, tmp_path / "other", until="adapt")
+    with pytest.raises(InputError, match="latency_table: goes with latency = 'table' or 'predictor'"):
+        adapt_recipe(seed_folder, adapt=tree | {"latency": "device"})
 
 
 def test_the_search_before_an_adaptation_has_headroom(tmp_path):

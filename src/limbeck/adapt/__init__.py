@@ -2,7 +2,7 @@
 
 from limbeck.adapt.judge import JudgeProposal
 from limbeck.adapt.netadapt import RULES, AdaptResult, Iterate, run_netadapt
-from limbeck.adapt.proposals import Direction, Proposal, directions, narrowest, propose
+from limbeck.adapt.proposals import Direction, Latencies, Proposal, directions, narrowest, propose
 from limbeck.adapt.truncate import largest_channels, regroup, truncate
 from limbeck.adapt.widths import WidthGroup, join_rows, split_rows, width_groups, with_widths
 
@@ -12,6 +12,7 @@ __all__ = [
     "Direction",
     "Iterate",
     "JudgeProposal",
+    "Latencies",
     "Proposal",
     "WidthGroup",
     "directions",

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from limbeck.adapt import JudgeProposal, narrowest, run_netadapt
+from limbeck.adapt import JudgeProposal, Latencies, narrowest, run_netadapt
 from limbeck.console import say
 from limbeck.errors import InputError
 from limbeck.files import fingerprint
@@ -19,6 +19,7 @@ from limbeck.pipeline.briefly import OpenedRun, train_briefly
 from limbeck.pipeline.budget import adapt_target, time_networks, time_reference
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import StageRecord
+from limbeck.pipeline.latency import open_latencies
 from limbeck.pipeline.search import cheapest_network, student_network
 from limbeck.pipeline.train import finish, load_given, train_to_end, weights_key
 from limbeck.recipe import Proxy
@@ -90,23 +91,17 @@ def adapt(context: Context, upstream: dict[str, Any]) -> StageRecord:
     inputs = context.inputs(
         "data", "augment", "train", "budget", "adapt", seed=section.seed, task=context.recipe.task, **upstream
     )
-    for without_effect in ("workers", "final", "distill", "headroom"):  # on the result of this stage
+    inputs["latency_table"] = weights_key(section.latency_table)
+    for without_effect in ("workers", "final", "distill", "headroom", "latency_table"):  # on the result of this stage
         inputs["adapt"].pop(without_effect)
 
     def work(folder: Path) -> dict[str, Any]:
         source = context.load(SEED_STAGE)
         evaluate = context.evaluator(train.device)
         assert evaluate is not None  # resolve refuses an adaptation without a validation split
-        anchor = time_reference(context, source, folder)["latency_ms"]
         target = adapt_target(context)
-        say(f"adapt: the seed takes {anchor:.3g} ms, {target:.3g} ms are to be reached")
-
-        def latencies(tables: Sequence[Table]) -> list[float | Exception]:
-            """Through the ratio to the interleaved seed: what a device that drifts moves least."""
-            networks: list[Network] = [build(table) for table in tables]
-            timed = time_networks(context, networks, folder / "probes", reference=source)
-            return [one if isinstance(one, Exception) else one["ratio"] * anchor for one in timed]
-
+        say(f"adapt: {target:.3g} ms are to be reached")
+        latencies = _latencies(context, source, folder)
         tune = TuneProposal(OpenedRun.of(context))
         evaluator = open_evaluator(JudgeProposal(tune), section.workers)
         try:
@@ -153,6 +148,28 @@ def adapt(context: Context, upstream: dict[str, Any]) -> StageRecord:
         }
 
     return context.folder.do("adapt", inputs, work, world=context.world)
+
+
+def _latencies(context: Context, source: Network, folder: Path) -> Latencies:
+    """Where the recipe takes latencies from: timed in turn with the seed, or told by a table of kernels."""
+    section, budget = context.recipe.adapt, context.recipe.budget
+    assert section is not None
+    if section.latency != "device":
+        assert section.latency_table is not None  # the recipe is refused otherwise
+        told = open_latencies(
+            section.latency_table, source=section.latency, target=budget.target, statistic=budget.statistic
+        )
+        say(f"adapt: latencies from {section.latency_table}: {told.error}")
+        return told.latencies
+    anchor = time_reference(context, source, folder)["latency_ms"]
+
+    def timed(tables: Sequence[Table]) -> list[float | Exception]:
+        """Through the ratio to the interleaved seed: what a device that drifts moves least."""
+        networks: list[Network] = [build(table) for table in tables]
+        found = time_networks(context, networks, folder / "probes", reference=source)
+        return [one if isinstance(one, Exception) else one["ratio"] * anchor for one in found]
+
+    return timed
 
 
 def adapted_student(context: Context) -> Network:

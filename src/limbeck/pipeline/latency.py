@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from limbeck.errors import LimbeckError
+from limbeck.errors import InputError, LimbeckError
 from limbeck.export import export_part, export_probe
 from limbeck.measure import measure_artifacts, open_device
 from limbeck.measure.kernels import Kernel, kernel_module
+from limbeck.measure.latency_predictor import LatencyPredictor
 from limbeck.measure.latency_table import LatencyTable, distinct_kernels, measure_latency_table
 from limbeck.models import Table, build
 from limbeck.types import Artifact
 
-__all__ = ["build_latency_table"]
+__all__ = ["build_latency_table", "open_latencies"]
 
 WARMUP, RUNS = 10, 100
 
@@ -89,6 +90,28 @@ def build_latency_table(
         for left in folder.glob("*.onnx"):
             left.unlink(missing_ok=True)
         folder.rmdir()
+
+
+def open_latencies(
+    path: str | Path, *, source: Literal["table", "predictor"], target: str, statistic: str
+) -> LatencyPredictor:
+    """What tells latencies without a device: fitted to a table that was measured on this very one.
+
+    Raises:
+        InputError: the table is missing, damaged, too small, or another device's.
+    """
+    table = LatencyTable.load(path)
+    now = open_device(target).describe()
+    for what, known, wanted in (
+        ("device", (table.device.device, table.device.target), (now.device, now.target)),
+        ("statistic", (table.statistic,), (statistic,)),
+    ):
+        if known != wanted:
+            raise InputError(
+                f"{path}: latencies of another {what} ({' '.join(known)}, the budget's is {' '.join(wanted)}); "
+                "measure a table for this one"
+            )
+    return LatencyPredictor(table, source=source)
 
 
 def _exported(kernel: Kernel, path: Path) -> Artifact | Exception:

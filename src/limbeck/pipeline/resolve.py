@@ -113,6 +113,7 @@ def _check_weights(context: Context) -> None:
         given["search.seed_weights"] = recipe.search.seed_weights
     if recipe.adapt is not None:
         given["adapt.seed_weights"] = recipe.adapt.seed_weights
+        given["adapt.latency_table"] = recipe.adapt.latency_table
     for where, path in given.items():
         if path is not None and not Path(path).exists():
             raise InputError(f"{where}: {path}: no such file or folder")
