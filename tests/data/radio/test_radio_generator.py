@@ -278,6 +278,18 @@ def test_label_snr_of_2016_is_half_of_the_real_one():
         assert ratio == pytest.approx(real, abs=0.25)
 
 
+def test_published_files_have_unscaled_constellations_and_one_gain():
+    # in dB above twice the label; measured on published frames: 4.6 to 5.6, and 11.5, 14.1, 20 for the denser ones
+    way, sent = PROFILES["radioml2016_published"].channel, PROFILES["radioml2016_published"].waveform
+    for name, expected in (("QPSK", 5.1), ("CPFSK", 5.1), ("PAM4", 5.1 + 7.0), ("QAM16", 15.1), ("QAM64", 5.1 + 16.2)):
+        clean = faded(draw_taps(way, draws(400), 128), mod.MODULATIONS[name](draws(400), 135, sent), 128)
+        noise = noisy(way, draws(400), 0 * clean, 0)
+        ratio = 10 * math.log10((np.abs(clean) ** 2).mean() / (np.abs(noise) ** 2).mean())
+        assert ratio == pytest.approx(expected, abs=0.8), name
+    taps = draw_taps(way, draws(50), 128)
+    np.testing.assert_allclose(np.abs(taps.sum(1)), 10 ** (5.1 / 20), rtol=1e-9)
+
+
 def test_every_modulation_can_be_made_at_every_profile():
     for profile in PROFILES:
         made = make_signals(profile, frames_per_cell=1, seed=0, classes=list(mod.MODULATIONS), snrs=[10], length=64)

@@ -27,6 +27,7 @@ class Channel:
         gains: of their amplitudes.
         taps: of the filter that the paths become.
         rician_k: power of the first path's steady part over that of its moving part; None = none is steady.
+        band_gain: amplitude that every draw of the paths is scaled to, at the carrier; None = as it was drawn.
         doppler: largest Doppler shift in cycles per sample; 0 = the paths stand still during a frame.
         cfo: carriers differ by up to this much, uniformly, in cycles per sample.
         any_phase: whether the carrier's phase is drawn for each frame.
@@ -40,6 +41,7 @@ class Channel:
     gains: tuple[float, ...] = (1.0,)
     taps: int = 8
     rician_k: float | None = None
+    band_gain: float | None = None
     doppler: float = 0.0
     cfo: float = 0.0
     any_phase: bool = False
@@ -92,6 +94,8 @@ def draw_taps(channel: Channel, draws: Streams, length: int) -> np.ndarray:
     found = np.zeros((len(draws), channel.taps, looks), complex)
     for path, weights in enumerate(channel.path_taps()):
         found += fading[:, path, None] * weights[:, None]
+    if channel.band_gain is not None:
+        found *= channel.band_gain / np.abs(found.sum(1)[:, :1]).mean(1)[:, None, None]
     return found
 
 

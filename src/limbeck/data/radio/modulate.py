@@ -27,6 +27,8 @@ class Waveform:
         sample_rate: in Hz; only the analog modulations know seconds.
         samples_per_symbol: of the digital modulations.
         roll_off: of the root-raised cosine.
+        scaled: whether constellations have a mean magnitude of 1; False = their points are as `CONSTELLATIONS` has them,
+            so that denser ones are stronger.
         gfsk_bt: bandwidth of GFSK's Gaussian times the symbol's duration.
         gfsk_step: radians per sample that GFSK's phase goes at a steady bit.
         gfsk_amplitude: of GFSK.
@@ -42,6 +44,7 @@ class Waveform:
     sample_rate: float = 200e3
     samples_per_symbol: int = 8
     roll_off: float = 0.35
+    scaled: bool = True
     gfsk_bt: float = 0.35
     gfsk_step: float = 0.1
     gfsk_amplitude: float = 0.999
@@ -97,7 +100,7 @@ CONSTELLATIONS: dict[str, np.ndarray] = {
     "16APSK": apsk((4, 1.0), (12, 2.57)),
     "32APSK": apsk((4, 1.0), (12, 2.53), (16, 4.3)),
 }
-"""Points before they are scaled to a mean magnitude of 1.
+"""Points before they are scaled.
 
 **Source:** the 2016 classes: gr-mapper, as the generator of RadioML 2016.10a uses it; APSK: ETSI EN 302 307-1 (DVB-S2),
 the radii for rate 4/5; crosses: squares of 6 and 12 points a side without their corners.
@@ -168,11 +171,12 @@ def symbols_for(count: int, waveform: Waveform, span: int) -> int:
 def linear(draws: Streams, count: int, waveform: Waveform, *, name: str, staggered: bool = False) -> np.ndarray:
     """Symbols of a constellation, root-raised cosine, from a random sample of a symbol on."""
     points = CONSTELLATIONS[name]
+    points = points / np.abs(points).mean() if waveform.scaled else points
     taps = rrc_taps(waveform.samples_per_symbol, waveform.roll_off)
     delay = waveform.samples_per_symbol // 2 if staggered else 0
     starts = draws.below(waveform.samples_per_symbol, 1)[:, 0]
     drawn = draws.below(len(points), symbols_for(count + delay, waveform, len(taps)))
-    shaped = shape((points / np.abs(points).mean())[drawn], taps)
+    shaped = shape(points[drawn], taps)
     found = cut(shaped, starts, count)
     return found.real + 1j * cut(shaped.imag, starts + delay, count) if staggered else found
 
