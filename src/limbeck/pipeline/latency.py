@@ -24,8 +24,8 @@ def build_latency_table(
     path: str | Path,
     tables: Sequence[Table],
     *,
+    networks: Sequence[Table],
     target: str,
-    sampled: int | None = None,
     statistic: str = "median",
     sample_size: tuple[int, int] | None = None,
     runs: int = RUNS,
@@ -35,9 +35,9 @@ def build_latency_table(
 
     Args:
         path: of the table.
-        tables: networks of the space, in random order.
+        tables: networks of the space whose kernels are timed, drawn at random.
+        networks: those that are timed whole, drawn at random, to join kernels and to tell the error.
         target: the device.
-        sampled: whole networks that are timed too, from the first; None = all.
         statistic: `median` or `p90`.
         sample_size: (height, width) of the pictures that networks are given; None = each network's own.
         runs: timed calls of each piece.
@@ -80,7 +80,7 @@ def build_latency_table(
             path,
             device=device.describe(),
             kernels=distinct_kernels(tables),
-            networks=list(tables[:sampled]),
+            networks=networks,
             time_kernels=time_kernels,
             time_networks=time_networks,
             statistic=statistic,
