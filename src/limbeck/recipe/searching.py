@@ -1,0 +1,137 @@
+"""The sections on what the network may cost and how it is made to: budget, search, adaptation."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from limbeck.recipe.section import Section
+
+__all__ = ["Adapt", "Budget", "Proxy", "Search", "Tune"]
+
+
+class Budget(Section):
+    """`[budget]`: what the result may cost, on which device."""
+
+    target: str = Field("onnxruntime,threads=1", description="where the result must run: see `limbeck show targets`")
+    max_latency_ms: float | None = Field(None, gt=0)
+    statistic: Literal["median", "p90"] = "median"
+    max_params: int | None = Field(None, gt=0)
+    max_macs: int | None = Field(None, gt=0)
+    max_size_bytes: int | None = Field(None, gt=0)
+    max_peak_memory_bytes: int | None = Field(
+        None, gt=0, description="resident memory that loading and running the file adds on the target"
+    )
+
+
+class Proxy(Section):
+    """`[search.proxy]`: the short training that ranks candidates."""
+
+    epochs: int = Field(3, ge=1)
+    limit: int | None = Field(None, ge=1, description="training pictures used; None = all")
+    learning_rate: float | None = Field(None, gt=0, description="None = the student's")
+    halving: int | None = Field(
+        None, ge=2, description="train for one in so many of the epochs first, and only one in so many to the end"
+    )
+    rungs: int = Field(1, ge=1, le=4, description="with halving: how many such shorter trainings, each as much longer")
+    distill: bool = Field(False, description="learn from the teacher as [distill] says, and not from the labels alone")
+
+    @property
+    def mean_epochs(self) -> float:
+        """Of a candidate, where halving lets exactly one in so many go on: each rung costs as much as the last one."""
+        return self.epochs if self.halving is None else self.epochs * (self.rungs + 1) / self.halving**self.rungs
+
+    @model_validator(mode="after")
+    def _every_rung_has_an_epoch(self) -> Proxy:
+        if self.halving is None and self.rungs != 1:
+            raise ValueError("rungs: nothing reads them; set halving too")
+        if self.halving is not None and self.epochs < (least := self.halving**self.rungs):
+            raise ValueError(f"halving: epochs = {self.epochs} leaves the first rung none; give {least} or more")
+        return self
+
+
+class Search(Section):
+    """`[search]`: choose the student's architecture under the budget."""
+
+    space: str = Field("mobilenet_blocks", description="or package.module:name")
+    options: dict[str, Any] = Field(default_factory=dict, description="of the space, such as input_sizes or widths")
+    sampler: str = Field("tpe", description="tpe, controller, nsga2, random, or package.module:function of a seed")
+    sampler_options: dict[str, Any] = Field(
+        default_factory=dict, description="of the sampler, such as preset = 'nasnet' for the controller"
+    )
+    objective: Literal["accuracy", "reward", "absolute"] = Field(
+        "accuracy", description="what is maximised: reward = accuracy * (latency / target)^w, absolute = TuNAS's"
+    )
+    target_latency_ms: float | None = Field(
+        None, gt=0, description="of both rewards; None = budget.max_latency_ms, which stays a hard ceiling beside it"
+    )
+    alpha: float = Field(-0.07, le=0, description="w of objective = reward within the target")
+    beta: float = Field(
+        -0.07, le=0, description="w of objective = reward beyond the target; of absolute, what missing the target costs"
+    )
+    trials: int = Field(16, ge=1, description="candidates that are scored or rejected after timing")
+    batch: int = Field(4, ge=1, description="candidates timed together, before they are trained")
+    workers: int = Field(1, ge=1, description="training processes under the one driver")
+    inherit: bool = Field(True, description="crop a trained or pretrained seed's weights where one exists")
+    seed_weights: str | None = Field(None, description="run folder or weights of a trained seed network")
+    seed: int = Field(0, ge=0, description="of the sampler and the proxy trainings")
+    storage: str | None = Field(None, description="Optuna storage URL; None = a file in the run folder")
+    retrain_top: int = Field(
+        0,
+        ge=0,
+        description="so many of the best candidates are trained as long as the student, and the best of them taken",
+    )
+    proxy: Proxy = Proxy()
+
+    @model_validator(mode="after")
+    def _a_target_is_read(self) -> Search:
+        if self.target_latency_ms is not None and self.objective == "accuracy":
+            raise ValueError("target_latency_ms: nothing aims at it; set objective = 'reward' or 'absolute'")
+        return self
+
+
+class Tune(Section):
+    """`[adapt.tune]`: the short training of each proposal."""
+
+    epochs: int = Field(1, ge=1)
+    limit: int | None = Field(None, ge=1, description="training pictures used; None = all")
+    learning_rate: float | None = Field(None, gt=0, description="None = a tenth of the student's")
+
+
+class Adapt(Section):
+    """`[adapt]`: make the trained student narrower, width by width, until it is fast enough on the device (NetAdapt)."""
+
+    max_latency_ms: float | None = Field(None, gt=0, description="to reach; None = budget.max_latency_ms")
+    steps: int = Field(100, ge=1, description="at most; each makes one width narrower")
+    delta: float = Field(0.01, gt=0, lt=1, description="least gain of a step, as a share of the seed's latency")
+    rule: Literal["ratio", "accuracy"] = Field(
+        "ratio", description="what is kept: ratio = least accuracy lost per millisecond; accuracy = the highest"
+    )
+    divisor: int = Field(8, ge=1, description="widths are multiples of this")
+    min_width: int = Field(8, ge=1, description="no width below this")
+    latency: Literal["device", "table", "predictor"] = Field(
+        "device", description="where latencies come from: the device itself, or latency_table"
+    )
+    latency_table: str | None = Field(None, description="file of kernels measured on budget.target")
+    workers: int = Field(1, ge=1, description="training processes, each with a proposal")
+    seed_weights: str | None = Field(
+        None, description="run folder or weights of the trained seed; None = the student is trained first"
+    )
+    seed: int = Field(0, ge=0, description="of the seed's training and of the short ones")
+    headroom: float = Field(
+        1.25, ge=1, description="with [search]: its ceiling on latency, in multiples of what is to be reached here"
+    )
+    final: Literal["finetune", "scratch"] = Field(
+        "finetune", description="whether the student then trains on from the adapted weights, or from fresh ones"
+    )
+    distill: bool = Field(
+        True, description="with final = finetune and neither [distill] nor [teacher]: fill in [distill], from the seed"
+    )
+    tune: Tune = Tune()
+
+    @model_validator(mode="after")
+    def _a_table_is_read(self) -> Adapt:
+        if (self.latency == "device") != (self.latency_table is None):
+            raise ValueError("latency_table: goes with latency = 'table' or 'predictor'; give both or neither")
+        return self
