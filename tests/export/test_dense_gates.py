@@ -174,3 +174,5 @@ def test_a_segmenter_s_file_says_what_the_network_says(tmp_path):
     assert found.shape == (3, 3, 40, 56)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert json.loads(session.get_modelmeta().custom_metadata_map["limbeck"])["task"] == "segmentation"
+    # ONNX Runtime's own operator over the classes of maps takes most of such a graph's time
+    assert "Softmax" not in {node.op_type for node in onnx.load(artifact.path).graph.node}
