@@ -47,7 +47,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="results and unfinished trainings")
     parser.add_argument("--task", choices=NETWORKS, required=True)
-    parser.add_argument("--networks", help="names, the first is what the others' latencies are over")
+    parser.add_argument(
+        "--networks",
+        help="names, the first is what the others' latencies are over; NAME+whole keeps the last rows' widths",
+    )
     parser.add_argument("--data", help="training pictures: a parquet file")
     parser.add_argument("--validation")
     parser.add_argument("--test")
@@ -98,7 +101,7 @@ def train(asked: argparse.Namespace, splits: DataSplits, name: str, seed: int) -
     folder = asked.folder / f"{name}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    network = create_model(name, num_classes=len(splits.class_names), input_size=splits.image_size)
+    network = make_network(name, len(splits.class_names), splits.image_size)
     weights = balanced_weights(splits.train) if asked.task == "segmentation" else None
     known = {"num_classes": network.num_classes, "image_size": splits.image_size, "class_weights": weights}
     task = open_task(asked.task, **known)
@@ -145,6 +148,11 @@ def train(asked: argparse.Namespace, splits: DataSplits, name: str, seed: int) -
     print_table(asked)
 
 
+def make_network(name: str, num_classes: int, size: tuple[int, int]) -> Network:
+    options = {"reduce_tail": False} if name.endswith("+whole") else {}
+    return create_model(name.removesuffix("+whole"), num_classes=num_classes, input_size=size, **options)
+
+
 def judge(network: Network, splits: DataSplits, task) -> dict[str, float]:
     """The task's figures on the test pictures."""
     batches = Loader(splits.test, batch_size=BATCH, augment=None, shuffle=False, drop_last=False)
@@ -179,7 +187,7 @@ def print_latencies(asked: argparse.Namespace, names: list[str], size: tuple[int
     print(f"{info.target} on {info.device}, {info.runtime} {info.runtime_version}; pictures of {size[0]} x {size[1]}")
     classes = {"segmentation": 19, "detection": 90}[asked.task]
     with tempfile.TemporaryDirectory() as scratch:
-        networks = {name: create_model(name, num_classes=classes, input_size=size) for name in names}
+        networks = {name: make_network(name, classes, size) for name in names}
         files = [
             export_probe(network, Path(scratch) / f"{name}.onnx", sample_size=size)
             for name, network in networks.items()
