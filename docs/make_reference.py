@@ -110,7 +110,9 @@ def field_row(section: str, name: str, field: FieldInfo) -> tuple[str, str, str,
     """
     text = field.description or FURTHER.get(f"{section}.{name}".lstrip("."))
     if not text:
-        raise SystemExit(f"recipe field {section}.{name}: no description in limbeck.recipe, and none in make_reference.py")
+        raise SystemExit(
+            f"recipe field {section}.{name}: no description in limbeck.recipe, and none in make_reference.py"
+        )
     limits = bounds(field)
     default = "required" if field.is_required() else value_in_words(field.get_default(call_default_factory=True))
     return f"`{name}`", type_in_words(field.annotation) + limits, default, text

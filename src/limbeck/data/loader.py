@@ -26,6 +26,7 @@ from limbeck.data.picture_set import PictureSet
 from limbeck.data.placement import Window, combine
 from limbeck.data.ssd_crop import ssd_window
 from limbeck.data.stream import PictureStream
+from limbeck.data.targets import check_annotated
 from limbeck.errors import InputError
 from limbeck.pictures import fit_picture
 from limbeck.types import Batch
@@ -96,7 +97,7 @@ class Loader:
                 "another picture of each class needs pictures of one class: set augment.mixup and augment.cutmix to 0"
             )
         if isinstance(pictures, PictureSet) and pictures.targets is not None:
-            _check_annotated(pictures.name, augment, sampling, extra, needs)
+            check_annotated(pictures.name, augment, sampling=sampling, joins=extra is not None, needs=needs)
         if (
             augment is not None
             and augment.crop == "ssd"
@@ -201,21 +202,6 @@ class Loader:
                 np.array([sample[2] for sample in read], np.int64),
             )
             yield self._maker.assemble(epoch, index, labels, [sample[1] for sample in read])
-
-
-def _check_annotated(
-    name: str, augment: Augment | None, sampling: str, extra: PictureSet | None, needs: Collection[str]
-) -> None:
-    """What pictures that are annotated place by place cannot be asked for."""
-    refused = None if augment is None else augment.refusal_with_targets()
-    if sampling == "balanced":
-        refused = "data.sampling = balanced needs one class per picture"
-    elif extra is not None:
-        refused = "pictures without annotations cannot join"
-    elif needs:
-        refused = f"{', '.join(sorted(needs))}: further pictures in a batch need one class per picture"
-    if refused:
-        raise InputError(f"data '{name}': {refused}")
 
 
 class _Steps:

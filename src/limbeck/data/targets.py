@@ -5,17 +5,21 @@ What does not live here: any one kind (`masks`, `boxes`), and which opener belon
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from torch import Tensor
 
 from limbeck.data.raw import RawData, RawSplit
+from limbeck.errors import InputError
 
-__all__ = ["OpenTargets", "OpenedTargets", "Targets"]
+if TYPE_CHECKING:
+    from limbeck.data.augment import Augment
+
+__all__ = ["OpenTargets", "OpenedTargets", "Targets", "check_annotated"]
 
 
 class Targets(Protocol):
@@ -90,3 +94,27 @@ class OpenTargets(Protocol):
             description: of what is done, for a bar.
             cache: folder that remembers what looking gave.
         """
+
+
+def check_annotated(name: str, augment: Augment | None, *, sampling: str, joins: bool, needs: Collection[str]) -> None:
+    """Refuse what batches of pictures that are annotated place by place cannot be asked for.
+
+    Args:
+        name: of the data set.
+        augment: how its pictures are changed.
+        sampling: in which order they come.
+        joins: whether pictures without annotations are to join them.
+        needs: what else is asked of each picture.
+
+    Raises:
+        InputError: something needs one class per picture.
+    """
+    refused = None if augment is None else augment.refusal_with_targets()
+    if sampling == "balanced":
+        refused = "data.sampling = balanced needs one class per picture"
+    elif joins:
+        refused = "pictures without annotations cannot join"
+    elif needs:
+        refused = f"{', '.join(sorted(needs))}: further pictures in a batch need one class per picture"
+    if refused:
+        raise InputError(f"data '{name}': {refused}")
