@@ -200,7 +200,7 @@ def test_constraints_hold_a_version_of_every_dependency_within_its_range() -> No
 
 
 def test_every_import_of_the_package_is_a_declared_dependency() -> None:
-    names = {"sklearn": "scikit-learn", "PIL": "pillow"}
+    names = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [line for lines in project["optional-dependencies"].values() for line in lines]
     known = {canonicalize_name(Requirement(line).name) for line in [*project["dependencies"], *extras]}

@@ -186,7 +186,7 @@ def predict(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What is in pictures: labels with confidence, class maps or boxes."""
+    """What is in pictures: labels, class maps or boxes."""
     from limbeck.pipeline.predict import predict_files, predictions_csv, save_predictions
 
     _quiet(as_json)

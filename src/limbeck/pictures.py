@@ -122,8 +122,8 @@ def fit_affine(source: tuple[int, int], size: tuple[int, int], fit: Fit = "crop"
         fit: as in `fit_picture`.
 
     Example:
-        >>> fit_affine((100, 200), (50, 50), "crop").tolist()
-        [[0.5, 0.0, -25.0], [0.0, 0.5, 0.0]]
+        >>> fit_affine((100, 200), (50, 100), "squash").tolist()
+        [[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]]
     """
     if tuple(source) == tuple(size):
         return np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
