@@ -41,7 +41,7 @@ from limbeck.types import Artifact
 NUM_CLASSES = 20
 SIDE = 32  # of the pictures
 SPACES = ("factorized", "flat")
-SEEDED = 5  # networks that are trained with each of SEEDS
+SEEDED = 3  # networks that are trained with each of SEEDS
 SEEDS = (0, 1, 2)
 FLAT_EVERY = 6  # one network in so many is of the flat space
 ANCHOR_TIMINGS = 5
@@ -60,6 +60,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=5000)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no training after so long")
+    parser.add_argument(
+        "--reverse", action="store_true", help="begin with the last network: for a second process beside"
+    )
     parser.add_argument("--target", default="onnxruntime,threads=1")
     parser.add_argument("--passes", type=int, default=3, help="of --time; all networks are timed once in each")
     parser.add_argument("--networks-to", type=Path, help="a CSV of what was trained and timed")
@@ -160,7 +163,8 @@ def train_all(asked: argparse.Namespace) -> None:
         limit=asked.pictures,
     )
     known = spaces()
-    for job in jobs(asked.networks):
+    todo = list(jobs(asked.networks))
+    for job in reversed(todo) if asked.reverse else todo:
         path = asked.folder / "trained" / f"{job.name}.json"
         if path.exists():
             continue
@@ -255,6 +259,8 @@ def write_networks(asked: argparse.Namespace) -> None:
     lines = []
     for one in results(asked.folder):
         paths = [timing_path(asked.folder, one["space"], one["number"], turn) for turn in range(asked.passes)]
+        if not all(path.exists() for path in paths):
+            continue  # trained, but not timed yet
         ratios = [read_json(path)["ratio"] for path in paths]
         figures = {key: one[key] for key in ("space", "number", "seed", "accuracy", "params", "macs")}
         spread = statistics.stdev(ratios) if len(ratios) > 1 else ""
