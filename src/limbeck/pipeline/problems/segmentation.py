@@ -30,6 +30,7 @@ FEWEST = 8  # validation pictures below which a temperature is not fitted: each 
 SAMPLED = 256  # labelled pixels of each picture whose logits are kept
 BATCH = 4
 EXAMPLES = 6
+OVERLAY = 0.7  # how much of the classes' colours lies over the picture: the legend must still be told from it
 TIE = 1e-6  # probabilities nearer to each other than this may become either class
 
 
@@ -192,7 +193,8 @@ class SegmentationProblem:
             with torch.no_grad():
                 planes = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
                 found = network(planes).argmax(1)[0].numpy()
-            parts = [picture, *(colours[np.where(target >= 0, classes, -1)] for classes in (target, found))]
+            maps = (colours[np.where(target >= 0, classes, -1)] for classes in (target, found))
+            parts = [picture, *((OVERLAY * one + (1 - OVERLAY) * picture).astype(np.uint8) for one in maps)]
             entry = {"picture": pictures.source(row), "text": f"mIoU {100 * miou:.1f} %"}
             plain.append(entry)
             pictured.append({**entry, "image": side_by_side(parts)})
