@@ -170,6 +170,47 @@ def test_a_kill_loses_one_batch_and_what_fails_is_not_tried_again(tmp_path):
     measure_latency_table(path, time_kernels=lambda several: pytest.fail("nothing is missing"), **settings)
 
 
+def test_progress_begins_at_none_of_what_is_missing_and_a_repeated_network_is_timed_once(tmp_path):
+    told = []
+    settings = {
+        "device": DEVICE,
+        "kernels": distinct_kernels(TABLES[:1]),
+        "time_kernels": lambda several: [1.0] * len(several),
+        "time_networks": lambda several: [2.0] * len(several),
+        "on_progress": lambda done, of: told.append((done, of)),
+    }
+    count = len(settings["kernels"])
+    table = measure_latency_table(tmp_path / "table.json", networks=[*TABLES[:2], TABLES[0]], **settings)
+    assert len(table.networks) == 2
+    assert (told[0], told[-1]) == ((0, count + 2), (count + 2, count + 2))
+    del told[:]
+    measure_latency_table(tmp_path / "table.json", networks=TABLES[:3], **settings)
+    assert told == [(0, 1), (1, 1)]
+
+
+def test_several_input_sizes_are_told_with_the_resize_in_the_graph():
+    """Pictures of 48x48 resized to each network's own size, at a price per pixel that comes out."""
+    draw, sides = random.Random(0), (32, 40, 48)
+
+    def resized(count):
+        return [replace(one, input_size=(side := draw.choice(sides), side)) for one in sampled(count, seed=count)]
+
+    def law(one):
+        side = one.input_size[0]
+        return network_ms(one) + (0.0 if side == 48 else 4e-5 * side * side)
+
+    several = resized(90)
+    known = {kernel.key: (kernel, kernel_ms(kernel)) for kernel in distinct_kernels(several[:40])}
+    table = LatencyTable(DEVICE, "median", known, [(one, law(one)) for one in several], sample_size=(48, 48))
+    predictor = LatencyPredictor(table)
+    assert predictor.error.within_10 >= 0.95
+    unseen = resized(40)
+    pairs = [(ms, law(one)) for ms, one in zip(predictor.latencies(unseen), unseen, strict=True)]
+    off = [abs(ms / real - 1) for ms, real in pairs if isinstance(ms, float)]
+    assert len(off) >= 25
+    assert np.mean([one <= 0.10 for one in off]) >= 0.95
+
+
 def test_the_error_is_stated_and_holds_on_networks_that_were_never_seen(predictor):
     assert predictor.error.networks == 30
     assert predictor.error.within_10 >= 0.95
@@ -233,6 +274,11 @@ def test_too_little_or_anothers_is_told(table, tmp_path):
         measure_latency_table(path, device=replace(DEVICE, runtime_version="2.0"), **settings)
     with pytest.raises(InputError, match=r"another statistic \(median, now p90\)"):
         measure_latency_table(path, device=DEVICE, statistic="p90", **settings)
+    sized = replace(table, sample_size=(64, 48), anchor=(TABLES[0], 1.5))
+    sized.save(path)
+    assert LatencyTable.load(path) == sized
+    with pytest.raises(InputError, match=r"another size of pictures \(64x48, now each network's own\)"):
+        measure_latency_table(path, device=DEVICE, **settings)
     path.write_text('{"schema": 1}')
     with pytest.raises(InputError, match="not a whole latency table"):
         LatencyTable.load(path)

@@ -1,5 +1,6 @@
 """NetAdapt: a trained network made narrower step by step until it is fast enough, as measured. Nothing here trains or times."""
 
+from limbeck.adapt.draws import draw_narrowings
 from limbeck.adapt.judge import JudgeProposal
 from limbeck.adapt.netadapt import RULES, AdaptResult, Iterate, run_netadapt
 from limbeck.adapt.proposals import Direction, Latencies, Proposal, directions, narrowest, propose
@@ -16,6 +17,7 @@ __all__ = [
     "Proposal",
     "WidthGroup",
     "directions",
+    "draw_narrowings",
     "join_rows",
     "largest_channels",
     "narrowest",

@@ -21,7 +21,7 @@ from limbeck.models import Table
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-__all__ = ["LatencyPredictor", "PredictionError"]
+__all__ = ["LatencyPredictor", "PredictionError", "usable_networks"]
 
 LEAST_KERNELS, LEAST_NETWORKS = 20, 10
 JOINING = 0.5  # share of the networks that kernels are joined by; the others tell the error
@@ -60,6 +60,25 @@ class PredictionError:
         return asdict(self)
 
 
+def usable_networks(table: LatencyTable, source: str) -> list[tuple[Table, float]]:
+    """The networks of a table by which kernels can be joined, each with its milliseconds.
+
+    Raises:
+        InputError: the table holds too few kernels, or too few such networks.
+    """
+    networks = [one for one in table.networks if source == "predictor" or _is_known(table, one[0])]
+    for name, count, least in (
+        ("kernels", len(table.kernels), LEAST_KERNELS),
+        ("networks" if source == "predictor" else "networks of these kernels", len(networks), LEAST_NETWORKS),
+    ):
+        if count < least:
+            raise InputError(
+                f"latency table of {table.device.target}: {count} {name}; at least {least} are needed to fit and to "
+                "tell the error"
+            )
+    return networks
+
+
 class LatencyPredictor:
     """Networks' latencies from a table of kernels.
 
@@ -86,16 +105,7 @@ class LatencyPredictor:
 
     def __init__(self, table: LatencyTable, *, source: Literal["table", "predictor"] = "predictor") -> None:
         self.table, self.source = table, source
-        networks = [one for one in table.networks if source == "predictor" or _is_known(table, one[0])]
-        for name, count, least in (
-            ("kernels", len(table.kernels), LEAST_KERNELS),
-            ("networks" if source == "predictor" else "networks of these kernels", len(networks), LEAST_NETWORKS),
-        ):
-            if count < least:
-                raise InputError(
-                    f"latency table of {table.device.target}: {count} {name}; at least {least} are needed to fit and to "
-                    "tell the error"
-                )
+        networks = usable_networks(table, source)
         joining, judging = _halves(networks)
         measured = [one for one, _ in table.kernels.values()]
         self._names = list(kernel_features(measured[0]))

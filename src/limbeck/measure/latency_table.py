@@ -35,6 +35,10 @@ class LatencyTable:
         kernels: key -> (kernel, milliseconds).
         networks: (table, milliseconds) of whole networks.
         failed: key or table's fingerprint -> why it could not be measured.
+        sample_size: (height, width) of the pictures that the whole networks were given, resized within them where their
+            own size is another; None = each network's own.
+        anchor: a network and its milliseconds, by which all others were told; kept, so that what is measured later has
+            the same scale.
     """
 
     device: DeviceInfo
@@ -42,6 +46,8 @@ class LatencyTable:
     kernels: dict[str, tuple[Kernel, float]] = field(default_factory=dict)
     networks: list[tuple[Table, float]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    sample_size: tuple[int, int] | None = None
+    anchor: tuple[Table, float] | None = None
 
     def look_up(self, kernel: Kernel) -> float:
         """Milliseconds of a kernel as measured on its own.
@@ -65,8 +71,10 @@ class LatencyTable:
                 "schema": SCHEMA,
                 "device": asdict(self.device),
                 "statistic": self.statistic,
+                "sample_size": self.sample_size,
+                "anchor": None if self.anchor is None else _timed_network(*self.anchor),
                 "kernels": [{"kernel": kernel.to_json(), "ms": ms} for kernel, ms in self.kernels.values()],
-                "networks": [{"table": table.to_json(), "ms": ms} for table, ms in self.networks],
+                "networks": [_timed_network(*one) for one in self.networks],
                 "failed": self.failed,
             },
         )
@@ -83,15 +91,17 @@ class LatencyTable:
             raise InputError(f"{path}: is not a latency table (schema {SCHEMA})")
         try:
             pieces = [(Kernel.from_json(one["kernel"], where=str(path)), float(one["ms"])) for one in tree["kernels"]]
-            networks = [(Table.from_json(one["table"], where=str(path)), float(one["ms"])) for one in tree["networks"]]
+            size, anchor = tree.get("sample_size"), tree.get("anchor")
             return cls(
                 DeviceInfo(**tree["device"]),
                 tree["statistic"],
                 {kernel.key: (kernel, ms) for kernel, ms in pieces},
-                networks,
+                [_read_network(one, path) for one in tree["networks"]],
                 dict(tree["failed"]),
+                None if size is None else (int(size[0]), int(size[1])),
+                None if anchor is None else _read_network(anchor, path),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (IndexError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: not a whole latency table ({type(error).__name__}: {error})") from error
 
 
@@ -109,6 +119,8 @@ def measure_latency_table(
     time_kernels: Callable[[list[Kernel]], Times],
     time_networks: Callable[[list[Table]], Times],
     statistic: str = "median",
+    sample_size: tuple[int, int] | None = None,
+    anchor: tuple[Table, float] | None = None,
     on_progress: Callable[[int, int], Any] | None = None,
 ) -> LatencyTable:
     """Measure what is missing in the file at `path` and leave the whole there; a kill loses one batch of timings.
@@ -121,17 +133,24 @@ def measure_latency_table(
         time_kernels: kernels -> milliseconds each, or what went wrong.
         time_networks: tables -> milliseconds each, or what went wrong.
         statistic: of the samples that both return.
-        on_progress: told how many of how many pieces are done.
+        sample_size: as in `LatencyTable`.
+        anchor: as in `LatencyTable`; of a new file.
+        on_progress: told how many of how many missing pieces are done, before the first and after every batch.
 
     Raises:
-        InputError: the file holds latencies of another device or statistic, or cannot be written.
+        InputError: the file holds latencies of another device, statistic or size of pictures, or cannot be written.
     """
     path = Path(path)
-    table = LatencyTable.load(path) if path.exists() else LatencyTable(device, statistic)
+    table = (
+        LatencyTable.load(path)
+        if path.exists()
+        else LatencyTable(device, statistic, sample_size=sample_size, anchor=anchor)
+    )
     for name, known, now in (
         ("device", (table.device.device, table.device.target), (device.device, device.target)),
         ("runtime", (table.device.runtime, table.device.runtime_version), (device.runtime, device.runtime_version)),
         ("statistic", (table.statistic,), (statistic,)),
+        ("size of pictures", (_size_in_words(table.sample_size),), (_size_in_words(sample_size),)),
     ):
         if known != now:
             raise InputError(
@@ -139,8 +158,10 @@ def measure_latency_table(
             )
     whole = {one.fingerprint() for one, _ in table.networks} | set(table.failed)
     missing = [one for one in kernels if one.key not in table.kernels and one.key not in table.failed]
-    untimed = [one for one in networks if one.fingerprint() not in whole]
+    untimed = list({key: one for one in networks if (key := one.fingerprint()) not in whole}.values())
     total, done = len(missing) + len(untimed), 0
+    if on_progress is not None:
+        on_progress(0, total)
     for start in range(0, len(missing), BATCH):
         batch = missing[start : start + BATCH]
         for kernel, ms in _timed(time_kernels, batch):
@@ -164,6 +185,18 @@ def measure_latency_table(
         if on_progress is not None:
             on_progress(done, total)
     return table
+
+
+def _timed_network(table: Table, ms: float) -> dict[str, Any]:
+    return {"table": table.to_json(), "ms": ms}
+
+
+def _read_network(tree: dict[str, Any], path: str | Path) -> tuple[Table, float]:
+    return Table.from_json(tree["table"], where=str(path)), float(tree["ms"])
+
+
+def _size_in_words(size: tuple[int, int] | None) -> str:
+    return "each network's own" if size is None else f"{size[0]}x{size[1]}"
 
 
 def _timed(time: Callable[[list[Piece]], Times], pieces: list[Piece]) -> list[tuple[Piece, float | Exception]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from limbeck.search.ceilings import CandidateCost, Ceilings
 from limbeck.search.compare import SamplerComparison, compare_samplers
+from limbeck.search.draws import draw_points
 from limbeck.search.halving import Halving
 from limbeck.search.pareto import hypervolume, pareto_front
 from limbeck.search.result import StudyResult
@@ -41,6 +42,7 @@ __all__ = [
     "absolute_reward",
     "check_sampler",
     "compare_samplers",
+    "draw_points",
     "flat_space",
     "hypervolume",
     "mnasnet_space",
