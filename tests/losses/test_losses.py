@@ -27,9 +27,13 @@ from limbeck.losses.checks import positional_names
 from limbeck.testing.losses import check_loss
 
 ZERO_AT_MATCH = ("kd", "dml", "dkd", "bdkd", "lskd")
-ON_FEATURES = ("at", "pkd", "rkd", "sp")  # held to the rules in a test of their own
+OTHERS = {  # on features or points: held to the rules in tests of their own
+    *("at", "pkd", "rkd", "sp"),
+    *("landmark_l1", "landmark_l2", "landmark_smooth_l1", "landmark_main", "released_main", "assistive"),
+    *("asmnet", "wing", "adaptive_wing"),
+}
 FUNCTIONS = [  # a class is built from shapes first
-    name for name, loss in LOSSES.items() if not inspect.isclass(loss) and name not in ON_FEATURES
+    name for name, loss in LOSSES.items() if not inspect.isclass(loss) and name not in OTHERS
 ]
 
 

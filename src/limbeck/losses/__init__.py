@@ -1,4 +1,4 @@
-"""Distillation losses: one file per paper, plain callables on tensors. No networks, no weights of terms.
+"""Distillation losses, and losses of points: one file per paper, plain callables on tensors. No networks, no weights of terms.
 
 A loss takes the student's tensor first, then the teacher's (detached on entry), then keywords: `target`, `index`,
 `progress` where it needs them, and hyper-parameters with the paper's defaults. It returns a scalar, the mean over the
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from limbeck.losses.asmnet import asmnet
 from limbeck.losses.at import at
 from limbeck.losses.bdkd import bdkd
 from limbeck.losses.byot import byot
@@ -24,6 +25,8 @@ from limbeck.losses.dml import dml
 from limbeck.losses.fitnet import FitNet
 from limbeck.losses.kd import kd
 from limbeck.losses.kdcl import kdcl
+from limbeck.losses.landmark_errors import landmark_l1, landmark_l2, landmark_main, landmark_smooth_l1
+from limbeck.losses.landmark_kd import LandmarkKd, assistive, released_main
 from limbeck.losses.lskd import lskd, standardise
 from limbeck.losses.mgd import Mgd
 from limbeck.losses.nkd import nkd
@@ -37,6 +40,7 @@ from limbeck.losses.sp import sp
 from limbeck.losses.switokd import switokd
 from limbeck.losses.tf_kd import tf_kd
 from limbeck.losses.uskd import uskd
+from limbeck.losses.wing import adaptive_wing, wing
 from limbeck.losses.wsld import wsld
 from limbeck.losses.wttm import wttm
 from limbeck.losses.zipf_ls import zipf_ls
@@ -47,9 +51,13 @@ __all__ = [
     "Ctkd",
     "Cwd",
     "FitNet",
+    "LandmarkKd",
     "Mgd",
     "ReviewKd",
     "SkdFeatures",
+    "adaptive_wing",
+    "asmnet",
+    "assistive",
     "at",
     "bdkd",
     "byot",
@@ -66,6 +74,7 @@ __all__ = [
     "one",
     "pkd",
     "ps_kd",
+    "released_main",
     "rkd",
     "skd",
     "sp",
@@ -73,12 +82,16 @@ __all__ = [
     "switokd",
     "tf_kd",
     "uskd",
+    "wing",
     "wsld",
     "wttm",
     "zipf_ls",
 ]
 
 LOSSES: dict[str, Callable[..., Any]] = {
+    "adaptive_wing": adaptive_wing,
+    "asmnet": asmnet,
+    "assistive": assistive,
     "at": at,
     "bdkd": bdkd,
     "byot": byot,
@@ -92,12 +105,18 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "fitnet": FitNet,
     "kd": kd,
     "kdcl": kdcl,
+    "landmark_kd": LandmarkKd,
+    "landmark_l1": landmark_l1,
+    "landmark_l2": landmark_l2,
+    "landmark_main": landmark_main,
+    "landmark_smooth_l1": landmark_smooth_l1,
     "lskd": lskd,
     "mgd": Mgd,
     "nkd": nkd,
     "one": one,
     "pkd": pkd,
     "ps_kd": ps_kd,
+    "released_main": released_main,
     "reviewkd": ReviewKd,
     "rkd": rkd,
     "skd": skd,
@@ -106,6 +125,7 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "switokd": switokd,
     "tf_kd": tf_kd,
     "uskd": uskd,
+    "wing": wing,
     "wsld": wsld,
     "wttm": wttm,
     "zipf_ls": zipf_ls,

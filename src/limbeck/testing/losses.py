@@ -24,6 +24,7 @@ def check_loss(
     batch: int = 6,
     shape: Sequence[int] | None = None,
     teacher_shape: Sequence[int] | None = None,
+    target: Tensor | None = None,
     second_learns: bool = False,
     zero_at_match: bool = False,
     seed: int = 0,
@@ -43,6 +44,7 @@ def check_loss(
         batch: N of the inputs.
         shape: of the student's features without the batch axis, for losses on features.
         teacher_shape: of the teacher's; None = as the student's.
+        target: [N, ...] what `target` is handed; None = N classes.
         second_learns: the second input is an exit that learns, not a teacher.
         zero_at_match: the loss claims to be 0 where both inputs are equal.
         seed: of the inputs.
@@ -63,7 +65,7 @@ def check_loss(
     shapes = [ours, *[tuple(teacher_shape or ours)] * (len(names) - 1)]
     inputs = [torch.randn(batch, *one, generator=generator, dtype=torch.float64) * 2 for one in shapes]
     handed = {
-        "target": torch.randint(0, classes, (batch,), generator=generator),
+        "target": torch.randint(0, classes, (batch,), generator=generator) if target is None else target,
         "index": torch.arange(batch),
         "progress": torch.tensor(0.5),
         "snr": torch.linspace(-20.0, 20.0, batch),
