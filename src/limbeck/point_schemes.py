@@ -1,0 +1,132 @@
+"""Orders of points by name: which change places in a mirror, and between which an error is measured.
+
+What does not live here: moving points (`data`), the figures (`tasks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from limbeck.errors import InputError, unknown_name
+
+__all__ = ["SCHEMES", "PointScheme", "find_scheme", "mirror_order", "scheme_of"]
+
+Ends = tuple[tuple[int, ...], tuple[int, ...]]
+"""Two sets of points; the distance is that between their centres."""
+
+
+@dataclass(frozen=True)
+class PointScheme:
+    """An order of points.
+
+    Attributes:
+        name: by which recipes call it.
+        points: L.
+        mirrored: pairs that change places in a mirror; every other point stays.
+        normalizers: what errors are divided by, by name: the distance between two points or centres of points.
+        parts: points of the face's parts by name, for figures.
+    """
+
+    name: str
+    points: int
+    mirrored: tuple[tuple[int, int], ...]
+    normalizers: Mapping[str, Ends]
+    parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def mirror(self) -> tuple[int, ...]:
+        """[L] which point of the picture stands in each place of its mirror image."""
+        return mirror_order(self.points, self.mirrored)
+
+
+def mirror_order(points: int, pairs: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """[L] which point stands in each place after a mirror.
+
+    Args:
+        points: L.
+        pairs: points that change places.
+
+    Raises:
+        InputError: a pair of another form, a point that there is not, or one in two pairs.
+
+    Example:
+        >>> mirror_order(4, [(0, 2)])
+        (2, 1, 0, 3)
+    """
+    order, seen = list(range(points)), set[int]()
+    for pair in pairs:
+        if len(pair) != 2 or not all(type(one) is int and 0 <= one < points for one in pair):
+            raise InputError(f"mirrored = {list(pair)}: expected two of the points 0 .. {points - 1}")
+        if seen & set(pair) or pair[0] == pair[1]:
+            raise InputError(f"mirrored = {list(pair)}: a point can change places with one other only")
+        seen |= set(pair)
+        order[pair[0]], order[pair[1]] = pair[1], pair[0]
+    return tuple(order)
+
+
+def find_scheme(name: str) -> PointScheme:
+    """A scheme by its name.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in SCHEMES:
+        raise unknown_name("point scheme", name, SCHEMES)
+    return SCHEMES[name]
+
+
+def scheme_of(points: int) -> PointScheme | None:
+    """The scheme that has so many points; None where there is none."""
+    return next((scheme for scheme in SCHEMES.values() if scheme.points == points), None)
+
+
+def _across(first: range, total: int) -> tuple[tuple[int, int], ...]:
+    """Pairs i <-> total - i."""
+    return tuple((i, total - i) for i in first)
+
+
+_FACE68 = PointScheme(
+    "face68",
+    68,
+    (
+        *_across(range(8), 16),
+        *((17, 26), (18, 25), (19, 24), (20, 23), (21, 22), (31, 35), (32, 34)),
+        *((36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)),
+        *((48, 54), (49, 53), (50, 52), (55, 59), (56, 58), (60, 64), (61, 63), (65, 67)),
+    ),
+    {"inter_ocular": ((36,), (45,)), "inter_pupil": (tuple(range(36, 42)), tuple(range(42, 48)))},
+    {
+        "jaw": tuple(range(17)), "brows": tuple(range(17, 27)), "nose": tuple(range(27, 36)),
+        "eyes": tuple(range(36, 48)), "mouth": tuple(range(48, 68)),
+    },
+)  # fmt: skip
+
+_FACE29 = PointScheme(
+    "face29",
+    29,
+    ((0, 1), (2, 3), (4, 6), (5, 7), (8, 9), (10, 11), (12, 14), (13, 15), (16, 17), (18, 19), (22, 23)),
+    {"inter_ocular": ((8,), (9,)), "inter_pupil": ((16,), (17,))},
+    {
+        "brows": tuple(range(8)), "eyes": tuple(range(8, 18)), "nose": tuple(range(18, 22)),
+        "mouth": tuple(range(22, 28)), "chin": (28,),
+    },
+)  # fmt: skip
+
+_FACE98 = PointScheme(
+    "face98",
+    98,
+    (
+        *_across(range(16), 32),
+        *((33, 46), (34, 45), (35, 44), (36, 43), (37, 42), (38, 50), (39, 49), (40, 48), (41, 47)),
+        *((60, 72), (61, 71), (62, 70), (63, 69), (64, 68), (65, 75), (66, 74), (67, 73), (55, 59), (56, 58)),
+        *((76, 82), (77, 81), (78, 80), (83, 87), (84, 86), (88, 92), (89, 91), (93, 95), (96, 97)),
+    ),
+    {"inter_ocular": ((60,), (72,)), "inter_pupil": ((96,), (97,))},
+    {
+        "jaw": tuple(range(33)), "brows": tuple(range(33, 51)), "nose": tuple(range(51, 60)),
+        "eyes": (*range(60, 76), 96, 97), "mouth": tuple(range(76, 96)),
+    },
+)  # fmt: skip
+
+SCHEMES: dict[str, PointScheme] = {one.name: one for one in (_FACE68, _FACE29, _FACE98)}
+"""`face68`: iBUG's, of 300W; `face29`: COFW's; `face98`: WFLW's. Pairs as their users' code has them."""

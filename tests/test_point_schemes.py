@@ -1,0 +1,62 @@
+"""Orders of points: mirror tables that are their own inverse and put what is left on the right."""
+
+import numpy as np
+import pytest
+
+from limbeck.errors import InputError
+from limbeck.point_schemes import SCHEMES, find_scheme, mirror_order, scheme_of
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_mirrored_twice_is_as_before(name):
+    order = np.array(SCHEMES[name].mirror())
+    assert order[order].tolist() == list(range(SCHEMES[name].points))
+
+
+MIDDLE = {
+    "face68": {8, 27, 28, 29, 30, 33, 51, 57, 62, 66},
+    "face29": {20, 21, 24, 25, 26, 27, 28},
+    "face98": {16, 51, 52, 53, 54, 57, 79, 85, 90, 94},
+}
+"""Chin, bridge and tip of the nose, and the middle of each lip's edge."""
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_which_points_lie_in_the_middle(name):
+    order = np.array(SCHEMES[name].mirror())
+    assert set(np.flatnonzero(order == np.arange(len(order))).tolist()) == MIDDLE[name]
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_what_errors_are_divided_by_is_the_same_in_the_mirror(name):
+    scheme = SCHEMES[name]
+    order = scheme.mirror()
+    for left, right in scheme.normalizers.values():
+        assert {order[i] for i in left} == set(right)
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_every_part_is_its_own_mirror_image_and_all_points_are_in_one(name):
+    scheme = SCHEMES[name]
+    order = scheme.mirror()
+    for points in scheme.parts.values():
+        assert {order[i] for i in points} == set(points)
+    assert sorted(i for points in scheme.parts.values() for i in points) == list(range(scheme.points))
+
+
+def test_schemes_by_name_and_number():
+    assert scheme_of(68).name == "face68"
+    assert scheme_of(5) is None
+    with pytest.raises(InputError, match="unknown point scheme 'face86'"):
+        find_scheme("face86")
+
+
+def test_wrong_pairs_are_told():
+    with pytest.raises(InputError, match=r"mirrored = \[0, 4\]: expected two of the points 0 .. 3"):
+        mirror_order(4, [(0, 4)])
+    with pytest.raises(InputError, match=r"mirrored = \[1, 2\]: a point can change places with one other only"):
+        mirror_order(4, [(0, 1), (1, 2)])
+    with pytest.raises(InputError, match="one other only"):
+        mirror_order(4, [(3, 3)])
+    with pytest.raises(InputError, match="expected two of the points"):
+        mirror_order(4, [(1, 2, 3)])
