@@ -24,12 +24,13 @@ __all__ = ["Augment", "Drawn", "Stream", "apply_augmentation", "augmentation_aff
 
 @dataclass(frozen=True)
 class Augment:
-    """How training pictures are changed at random.
+    """How training pictures are changed at random; `rotate`, and `crop` where it says so, are what signals know.
 
     Attributes:
-        crop: `shift` = moved by up to `padding` of the side, black where it leaves the picture; `resized` = random
-            resized crop; `scaled` = enlarged or reduced by a factor in `zoom` and cut, black where it leaves the picture;
-            `ssd` = a window that some box overlaps enough (`ssd_crop`), for pictures with boxes.
+        crop: `shift` = moved by up to `padding` of the side, black where it leaves the picture (a signal moves in time,
+            around its ends); `resized` = random resized crop; `scaled` = enlarged or reduced by a factor in `zoom` and
+            cut, black where it leaves the picture; `ssd` = a window that some box overlaps enough (`ssd_crop`), for
+            pictures with boxes.
         padding: share of the side, for `shift`.
         scale: range of the area that `resized` keeps.
         zoom: range of the factor of `scaled`.
@@ -40,6 +41,7 @@ class Augment:
         erase: probability of random erasing.
         mixup: alpha of mixup; 0 = off. With cutmix too, each picture gets one of the two, even odds.
         cutmix: alpha of cutmix; 0 = off.
+        rotate: the phase of signals: `any` = turned by any angle, `quarter` = by one of 0, 90, 180, 270 degrees.
 
     Raises:
         InputError: RandAugment out of range, an unknown policy, or both.
@@ -55,6 +57,7 @@ class Augment:
     erase: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    rotate: Literal["none", "quarter", "any"] = "none"
 
     def __post_init__(self) -> None:
         if self.rand_augment is not None and self.auto_augment is not None:
@@ -109,6 +112,7 @@ class Stream(IntEnum):
     SAME_CLASS = 19
     SCALE = 20
     SSD_CROP = 21
+    ROTATE = 22
 
 
 @dataclass(frozen=True)

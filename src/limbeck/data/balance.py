@@ -6,13 +6,14 @@ import numpy as np
 
 from limbeck.data.masks import MaskTargets
 from limbeck.data.picture_set import PictureSet
+from limbeck.data.signal_set import SignalSet
 from limbeck.data.stream import PictureStream
 from limbeck.errors import InputError
 
 __all__ = ["balanced_weights", "class_weights", "median_frequency_weights"]
 
 
-def balanced_weights(pictures: PictureSet | PictureStream) -> np.ndarray:
+def balanced_weights(pictures: PictureSet | PictureStream | SignalSet) -> np.ndarray:
     """[K] float32 weights of a training set's classes: by how many pictures they have, or by their pixels in masks.
 
     Raises:

@@ -1,41 +1,35 @@
 """Batches: the same for any number of workers, from any step on, each a pure function of (seed, epoch, step).
 
-What does not live here: how pictures change (`augment`, `mixing`), in which order they come (`order`, `stream`).
+What does not live here: making one batch (`batches`, `signal_batches`), in which order samples come (`order`, `stream`).
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from limbeck.data.augment import Augment, Drawn, apply_augmentation, augmentation_affine, draw_augmentation
-from limbeck.data.boxes import BoxTargets, visible_boxes
-from limbeck.data.draws import Draws
-from limbeck.data.further import CLASSMATE_COPY, SAME_CLASS, Classmates, view_copies
-from limbeck.data.mixing import class_rows, draw_mix, draw_partners, mix_pictures
-from limbeck.data.order import class_members, epoch_order
+from limbeck.data.augment import Augment
+from limbeck.data.batches import BatchMaker
+from limbeck.data.boxes import BoxTargets
+from limbeck.data.further import SAME_CLASS
 from limbeck.data.picture_set import PictureSet
-from limbeck.data.placement import Window, combine
-from limbeck.data.ssd_crop import ssd_window
+from limbeck.data.signal_batches import SNR, SignalBatches, check_signal_augment
+from limbeck.data.signal_set import SignalSet
 from limbeck.data.stream import PictureStream
 from limbeck.data.targets import check_annotated
 from limbeck.errors import InputError
-from limbeck.pictures import fit_picture
 from limbeck.types import Batch
 
 __all__ = ["Loader"]
 
 
 class Loader:
-    """Batches of pictures in [0, 1] for training or evaluation (a `limbeck.protocols.Batches`).
+    """Batches of pictures in [0, 1], or of signals, for training or evaluation (a `limbeck.protocols.Batches`).
 
     Every picture's augmentation, mixing partner and share are a pure function of (seed, view, index); the order is a
     function of (seed, epoch). So an epoch can be taken up at any step, and a teacher's outputs can be cached by
@@ -44,12 +38,13 @@ class Loader:
     neighbour in the batch. Where pictures are not held in memory, mixing reads two of them for one.
 
     Args:
-        pictures: the set; or a stream, which is shuffled in a buffer.
+        pictures: the set; or a stream, which is shuffled in a buffer; or signals, whose batches carry `snr` too where it
+            is known.
         batch_size: pictures per batch and process.
         augment: None = pictures as they are.
         seed: of order and augmentation.
         shuffle: a fresh order each epoch; False = as they lie.
-        workers: processes that read and augment. Not used for streams.
+        workers: processes that read and augment. Not used for streams and signals.
         sampling: `balanced` takes every class equally often; copies within an epoch are augmented differently unless
             `views` is set.
         drop_last: leave out the last, smaller batch, where there is a whole one.
@@ -68,7 +63,7 @@ class Loader:
 
     def __init__(
         self,
-        pictures: PictureSet | PictureStream,
+        pictures: PictureSet | PictureStream | SignalSet,
         *,
         batch_size: int,
         augment: Augment | None,
@@ -96,6 +91,10 @@ class Loader:
             raise InputError(
                 "another picture of each class needs pictures of one class: set augment.mixup and augment.cutmix to 0"
             )
+        if isinstance(pictures, SignalSet):
+            check_signal_augment(pictures.name, augment, joins=extra is not None)
+        elif augment is not None and augment.rotate != "none":
+            raise InputError("augment.rotate: turns the phase of signals; leave it out for pictures")
         if isinstance(pictures, PictureSet) and pictures.targets is not None:
             check_annotated(pictures.name, augment, sampling=sampling, joins=extra is not None, needs=needs)
         if (
@@ -109,14 +108,18 @@ class Loader:
         self.batch_size = batch_size
         self.views = views
         self.offers = frozenset(needs)
+        maker = BatchMaker
+        if isinstance(pictures, SignalSet):
+            maker, needs = SignalBatches, set(needs) - ({SNR} if pictures.snr is not None else set())
+            self.offers |= frozenset({SNR} if pictures.snr is not None else ())
         self._seed, self._shuffle = seed, shuffle
         self._rank, self._world = rank, world
         self._pictures = pictures
         self.samples = len(pictures) + (len(extra) if extra is not None else 0)
         self._drop_last = drop_last and self.samples >= batch_size * world
-        self._workers = 0 if isinstance(pictures, PictureStream) else workers
-        self._maker = _BatchMaker(
-            pictures, extra, augment, seed, shuffle, sampling, batch_size, rank, world, views, needs=self.offers
+        self._workers = workers if isinstance(pictures, PictureSet) else 0
+        self._maker = maker(
+            pictures, extra, augment, seed, shuffle, sampling, batch_size, rank, world, views, needs=frozenset(needs)
         )
         self._steps = _Steps()
         self._reader: DataLoader[Any] | None = None
@@ -216,173 +219,3 @@ class _Steps:
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return iter(self.steps)
-
-
-@dataclass
-class _BatchMaker(Dataset[Any]):
-    """Makes any batch by its number; what a worker process holds."""
-
-    pictures: PictureSet | PictureStream
-    extra: PictureSet | None
-    augment: Augment | None
-    seed: int
-    shuffle: bool
-    sampling: Literal["natural", "balanced"]
-    batch_size: int
-    rank: int
-    world: int
-    views: int | None
-    in_turn: bool = False  # every sample once and in order, whatever `sampling` says
-    needs: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        self.num_classes = len(self.pictures.class_names)
-        self.size = self.pictures.image_size
-        self.copies = view_copies(self.needs)
-        self.classmates: Classmates | None = None
-        if isinstance(self.pictures, PictureStream):
-            self.labelled = True
-            return
-        own = self.pictures.labels
-        self.labels = own if self.extra is None else np.concatenate([own, np.full(len(self.extra), -1, np.int64)])
-        self.labelled = bool((self.labels >= 0).all())
-        known, unknown = np.flatnonzero(self.labels >= 0), np.flatnonzero(self.labels < 0)
-        self.partners = class_members(self.labels) if self.sampling == "balanced" else [known]
-        self.unlabelled_partners = [unknown]
-        if SAME_CLASS in self.needs:
-            self.classmates = Classmates.of(self.labels, self.num_classes)
-        self.order = lru_cache(maxsize=1)(self._order)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "order"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.order = lru_cache(maxsize=1)(self._order)
-
-    def __getitem__(self, epoch_and_step: tuple[int, int]) -> Batch:
-        return self.make(*epoch_and_step)
-
-    def make(self, epoch: int, step: int) -> Batch:
-        """Batch `step` of `epoch`."""
-        order, repeats = self.order(epoch)
-        size = self.batch_size * self.world
-        chosen = np.arange(step * size, min((step + 1) * size, len(order)))
-        mine = (
-            chosen[self.rank :: self.world] if len(chosen) >= self.world else chosen[:1]
-        )  # every process gets a sample
-        index = order[mine]
-        repeat = repeats[mine] if self.views is None else np.zeros(len(index), np.int64)
-        return self.assemble(epoch, index, self.labels[index], None, repeat)
-
-    def assemble(
-        self,
-        epoch: int,
-        index: np.ndarray,
-        labels: np.ndarray,
-        pictures: list[np.ndarray] | None,
-        repeat: np.ndarray | int = 0,
-    ) -> Batch:
-        """Augment and mix; `pictures` are given where they come from a stream, else read by index."""
-        view = epoch if self.views is None else epoch % self.views
-        draws = Draws(self.seed, view, index, repeat)
-        if isinstance(self.pictures, PictureSet) and self.pictures.targets is not None:
-            return self._annotated(self.pictures, index, draws, view)
-        seen = self._views(self._find(index, pictures), view, index, repeat)
-        if self.classmates is not None:
-            mate = self.classmates.draw(draws, index, labels)
-            seen[SAME_CLASS] = self._change(self._find(mate), Draws(self.seed, view, mate, repeat + CLASSMATE_COPY))
-        target = torch.from_numpy(labels)
-        if self.augment is not None and self.augment.mixes:
-            rows = class_rows(labels, self.num_classes)
-            if pictures is not None:
-                partner_seen, partner_rows = {name: seen[name].roll(1, 0) for name in seen}, rows.roll(1, 0)
-            else:
-                partner = np.empty(len(index), np.int64)
-                for members, here in ((self.partners, labels >= 0), (self.unlabelled_partners, labels < 0)):
-                    if here.any():
-                        partner[here] = draw_partners(draws, members)[here]
-                partner_seen = self._views(self._find(partner), view, partner, 0)
-                partner_rows = class_rows(self.labels[partner], self.num_classes)
-            mix = draw_mix(self.augment, self.size, draws)  # one for all views: they have the target in common
-            for name, inputs in seen.items():
-                seen[name], target = mix_pictures(mix, inputs, rows, partner_seen[name], partner_rows)
-        return Batch(torch.from_numpy(index), seen.pop("inputs"), target, view, self.labelled, seen)
-
-    def _annotated(self, source: PictureSet, index: np.ndarray, draws: Draws, view: int) -> Batch:
-        """A batch of pictures whose annotations move with them."""
-        assert source.targets is not None
-        drawn = None if self.augment is None else draw_augmentation(self.augment, self.size, draws)
-        found = self._find(index)
-        if drawn is not None and drawn.crop_seed is not None:
-            drawn = replace(drawn, windows=self._ssd_windows(source, index, found, drawn.crop_seed))
-        samples = []
-        for place, picture in enumerate(index.tolist()):
-            to_found = self._affine(source, picture)
-            if drawn is not None:
-                size = found[place].shape[:2]
-                to_found = combine(to_found, augmentation_affine(drawn, place, size, self.size))
-            samples.append(source.targets.changed(picture, to_found, self.size))
-        inputs = self._pixels(found, drawn)
-        return Batch(torch.from_numpy(index), inputs, source.targets.collate(samples), view, True)
-
-    def _affine(self, source: PictureSet, picture: int) -> np.ndarray:
-        """From coordinates of a picture as it lies on the disk to those of what `_find` gives."""
-        return source.picture_affine(picture) if self._is_whole else source.original_affine(picture)
-
-    def _ssd_windows(
-        self, source: PictureSet, index: np.ndarray, found: list[np.ndarray], seeds: np.ndarray
-    ) -> list[Window | None]:
-        """SSD's crop of each picture, which depends on its boxes."""
-        assert isinstance(source.targets, BoxTargets)
-        windows = []
-        for picture, pixels, seed in zip(index.tolist(), found, seeds.tolist(), strict=True):
-            size = pixels.shape[0], pixels.shape[1]
-            boxes, seen = visible_boxes(source.targets.original(picture).boxes, self._affine(source, picture), size)
-            windows.append(ssd_window(seed, boxes[seen], size))
-        return windows
-
-    def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        sampling = "natural" if self.in_turn else self.sampling
-        return epoch_order(self.labels, seed=self.seed, epoch=epoch, shuffle=self.shuffle, sampling=sampling)
-
-    @property
-    def _is_whole(self) -> bool:
-        """Whether pictures are fitted before they are changed: all but where a crop is cut from the original."""
-        return self.augment is None or self.augment.crop not in ("resized", "ssd")
-
-    def _find(self, index: np.ndarray, pictures: list[np.ndarray] | None = None) -> list[np.ndarray]:
-        """The pictures as they are before any change."""
-        if pictures is None:
-            return [self._read(int(place), self._is_whole) for place in index]
-        if not self._is_whole:
-            return pictures
-        return [fit_picture(picture, self.size, self.pictures.fit) for picture in pictures]
-
-    def _views(
-        self, found: list[np.ndarray], view: int, index: np.ndarray, repeat: np.ndarray | int
-    ) -> dict[str, Tensor]:
-        """`inputs` and each further view of pictures that were read once."""
-        return {
-            name: self._change(found, Draws(self.seed, view, index, repeat + copy))
-            for name, copy in self.copies.items()
-        }
-
-    def _change(self, found: list[np.ndarray], draws: Draws) -> Tensor:
-        """[N, 3, H, W] float32 in [0, 1], augmented but not mixed."""
-        drawn = None if self.augment is None else draw_augmentation(self.augment, self.size, draws)
-        return self._pixels(found, drawn)
-
-    def _pixels(self, found: list[np.ndarray], drawn: Drawn | None) -> Tensor:
-        """[N, 3, H, W] float32 in [0, 1] of pictures and the changes drawn for them."""
-        if self.augment is None or drawn is None:
-            pixels = np.stack(found)
-        else:
-            pixels = apply_augmentation(found, drawn, self.augment, self.size)
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(255)
-
-    def _read(self, index: int, whole: bool) -> np.ndarray:
-        source: Any = self.pictures
-        if index >= len(self.pictures):
-            source, index = self.extra, index - len(self.pictures)
-        return source.picture(index) if whole else source.original(index)

@@ -20,9 +20,11 @@ from limbeck.data.inspect import Inspected, choose_image_size, inspect_pictures
 from limbeck.data.labels import drop_unlabelled_splits, resolve_labels
 from limbeck.data.masks import open_masks
 from limbeck.data.picture_set import DataSplits, PictureSet
+from limbeck.data.radio.record import Signals
 from limbeck.data.raw import Kind, RawData, RawSplit
-from limbeck.data.readers import read_raw
+from limbeck.data.readers import read_any
 from limbeck.data.review import Review
+from limbeck.data.signal_splits import open_signals, refuse_picture_fields
 from limbeck.data.split import choose_rows, hold_out
 from limbeck.data.stream import PictureStream
 from limbeck.data.targets import OpenTargets, Targets
@@ -55,6 +57,7 @@ def open_data(
     validation: float = 0.1,
     test: float = 0.2,
     limit: int | None = None,
+    limit_per_cell: int | None = None,
     sampling: Literal["natural", "balanced"] = "natural",
     class_weights: Literal["none", "balanced"] = "none",
     workers: int = 0,
@@ -85,6 +88,7 @@ def open_data(
         validation: share of train held out for selection; 0 = none, `DataSplits.validation` is then None.
         test: share held out for test where the set has neither test nor validation.
         limit: use only so many training pictures, stratified; validation and test stay whole.
+        limit_per_cell: of signals, use only so many training frames of each class and SNR.
         sampling: belongs to the `Loader`; accepted so that a recipe's whole section can be passed.
         class_weights: belongs to the criterion, as above.
         workers: belongs to the `Loader`, as above.
@@ -107,8 +111,16 @@ def open_data(
         "group_by": group_by,
     }
     settings = {"seed": seed, "validation": validation, "test": test, "limit": limit}
-    raw = read_raw(name, fields, settings=settings, options=dict(options or {}))
+    raw = read_any(name, fields, settings=settings, options=dict(options or {}))
     where = f"data '{name}'" if path is None else str(path)
+    if isinstance(raw, Signals):
+        refuse_picture_fields({"unlabelled": unlabelled, "image_size": image_size, "fit": fit}, name)
+        return open_signals(
+            raw, name=name, where=where, validation=validation, test=test, limit=limit, limit_per_cell=limit_per_cell,
+            seed=seed, cache=None if cache is None else Path(cache),
+        )  # fmt: skip
+    if limit_per_cell is not None:
+        raise InputError(f"data.limit_per_cell: is for signals, and '{name}' reads pictures; data.limit limits those")
     is_annotated = raw.kind != "class"
     if is_annotated:
         class_names, labels, bad_labels = _labels_of_annotated(raw, where=where)

@@ -17,6 +17,7 @@ from limbeck.data.targets import Targets
 from limbeck.pictures import Fit, fit_affine, fit_picture
 
 if TYPE_CHECKING:
+    from limbeck.data.signal_set import SignalSet
     from limbeck.data.stream import PictureStream
 
 __all__ = ["DataSplits", "PictureSet"]
@@ -75,6 +76,10 @@ class PictureSet:
             return self._pixels[self._rows[np.asarray(indices, np.int64)]]
         return np.stack([self.picture(int(index)) for index in indices])
 
+    def samples(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """`pictures`, by the name that all kinds of samples have for what is prepared for a file."""
+        return self.pictures(indices)
+
     def original_affine(self, index: int) -> np.ndarray:
         """[2, 3] from coordinates of the picture as it was found to those of what `original` gives."""
         return self.picture_affine(index) if self._pixels is not None else np.eye(2, 3)
@@ -123,8 +128,8 @@ class DataSplits:
         validation: what choices are made on; None when nothing was held out.
         test: what is reported and never chosen on.
         class_names: by index.
-        image_size: (height, width).
-        fit: how a picture of another shape becomes `image_size`.
+        image_size: (height, width); of signals (1, samples of a frame).
+        fit: how a picture of another shape becomes `image_size`; `none` of signals, which are never fitted.
         fingerprint: changes when a picture, a label, a class name or the division changes; not when files are moved.
         report: `counts` per split, `class_counts` per split, `left_out` (split, source, reason; at most 200),
             `left_out_count`, `leakage` (pairs of splits with identical pictures), `warnings`.
@@ -132,12 +137,12 @@ class DataSplits:
         kind: what is known of each picture.
     """
 
-    train: PictureSet | PictureStream
-    validation: PictureSet | None
-    test: PictureSet
+    train: PictureSet | PictureStream | SignalSet
+    validation: PictureSet | SignalSet | None
+    test: PictureSet | SignalSet
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
-    fit: Fit
+    fit: str
     fingerprint: str
     report: dict[str, Any]
     unlabelled: PictureSet | None = None

@@ -23,8 +23,10 @@ Picture = str | Path | bytes | np.ndarray
 """A path, the bytes of an encoded file, or pixels: [H, W], [H, W, 1] or [H, W, 3] uint8."""
 
 
-Kind = Literal["class", "mask", "boxes", "points"]
-"""What is known of each picture: one class; a class of every pixel; boxes with a class each; places of named points."""
+Kind = Literal["class", "mask", "boxes", "points", "signal"]
+"""What is known of each picture: one class; a class of every pixel; boxes with a class each; places of named points. Of a
+signal one class, and its SNR perhaps.
+"""
 
 
 @dataclass(frozen=True)

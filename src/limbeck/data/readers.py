@@ -16,15 +16,23 @@ from limbeck.data.folder import read_folder
 from limbeck.data.hub import read_hub
 from limbeck.data.mask_layouts import read_cityscapes, read_voc_segmentation
 from limbeck.data.mask_sets import read_masks
+from limbeck.data.radio.record import Signals
 from limbeck.data.raw import RawData
+from limbeck.data.signal_readers import (
+    read_made_radio,
+    read_radioml2016,
+    read_radioml2018,
+    read_sigmf_set,
+    read_signal_set,
+)
 from limbeck.data.standard import read_cifar10, read_cifar100, read_imagenet, read_tiny_imagenet
 from limbeck.data.table import read_table
 from limbeck.errors import InputError, unknown_name
 from limbeck.parts import find_part
 
-__all__ = ["DATA", "read_raw"]
+__all__ = ["DATA", "read_any", "read_raw"]
 
-DATA: dict[str, Callable[..., RawData]] = {
+DATA: dict[str, Callable[..., RawData | Signals]] = {
     "digits": read_digits,
     "folder": read_folder,
     "table": read_table,
@@ -40,8 +48,14 @@ DATA: dict[str, Callable[..., RawData]] = {
     "coco": read_coco,
     "voc_detection": read_voc_detection,
     "yolo": read_yolo,
+    "radio": read_made_radio,
+    "radioml2016": read_radioml2016,
+    "radioml2018": read_radioml2018,
+    "signals": read_signal_set,
+    "sigmf": read_sigmf_set,
 }
-"""Readers by name. An outside one is any callable that returns a `RawData`; it is handed the fields that its
+"""Readers by name. An outside one is any callable that returns a `RawData`, or a
+`limbeck.data.radio.Signals`; it is handed the fields that its
 signature names.
 """
 
@@ -53,6 +67,24 @@ def read_raw(
     settings: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> RawData:
+    """`read_any`, of pictures.
+
+    Raises:
+        InputError: as `read_any`, or the reader's are signals.
+    """
+    found = read_any(name, fields, settings=settings, options=options)
+    if isinstance(found, Signals):
+        raise InputError(f"data '{name}': reads signals, and pictures are wanted here")
+    return found
+
+
+def read_any(
+    name: str,
+    fields: Mapping[str, Any],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> RawData | Signals:
     """Call a reader by name.
 
     Args:
@@ -62,7 +94,8 @@ def read_raw(
         options: the reader's own further arguments.
 
     Raises:
-        InputError: an unknown reader, field or option, or not a `RawData` returned.
+        InputError: an unknown reader, field or option, neither a `RawData` nor `Signals` returned, or an option
+            that it needs and nobody gave.
     """
     settings, options = settings or {}, options or {}
     reader = find_part("data set", name, DATA, where="data.name")
@@ -80,9 +113,21 @@ def read_raw(
                 "option", option, set(parameters) - set(fields) - set(settings), where=f"data.options of '{name}'"
             )
     handed = {field: value for field, value in {**fields, **settings}.items() if takes_any or field in parameters}
+    missing = [
+        key
+        for key, parameter in parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and key not in handed
+        and key not in options
+    ]
+    if missing:
+        raise InputError(f"data.options.{missing[0]}: '{name}' needs it")
     raw = reader(**handed, **options)
+    if isinstance(raw, Signals):
+        return raw
     if not isinstance(raw, RawData):
-        raise InputError(f"data '{name}': returned {type(raw).__name__}, expected limbeck.data.RawData")
+        raise InputError(f"data '{name}': returned {type(raw).__name__}, expected limbeck.data.RawData or Signals")
     if "train" not in raw.splits and raw.stream is None:
         raise InputError(f"data '{name}': no train split (found: {', '.join(raw.splits) or 'none'})")
     return raw

@@ -17,7 +17,7 @@ class Data(Section):
     name: str = Field(
         "folder",
         description="digits, folder, table, cifar10, cifar100, tiny_imagenet, imagenet, hub, masks, cityscapes, "
-        "voc_segmentation, or package.module:name",
+        "voc_segmentation, radio, radioml2016, radioml2018, signals, sigmf ..., or package.module:name",
     )
     path: str | None = Field(None, description="folder, table file (train) or hub name")
     validation_path: str | None = Field(None, description="table file of the validation split")
@@ -40,6 +40,9 @@ class Data(Section):
     )
     test: float = Field(0.2, gt=0, lt=1, description="share held out for test where the data has no test split")
     limit: int | None = Field(None, ge=1, description="use only so many training pictures, stratified")
+    limit_per_cell: int | None = Field(
+        None, ge=1, description="of signals: use only so many training frames of each class and SNR"
+    )
     sampling: Literal["natural", "balanced"] = "natural"
     class_weights: Literal["none", "balanced"] = "none"
     seed: int = Field(
@@ -74,3 +77,6 @@ class Augment(Section):
     erase: float = Field(0.0, ge=0, le=1, description="probability of random erasing")
     mixup: float = Field(0.0, ge=0, description="alpha; 0 = off")
     cutmix: float = Field(0.0, ge=0, description="alpha; 0 = off")
+    rotate: Literal["none", "quarter", "any"] = Field(
+        "none", description="the phase of signals: by a quarter turn, or by any angle"
+    )

@@ -1,0 +1,220 @@
+"""Readers of signals by a recipe's fields: made by the generator, RadioML's files, sets of frames, SigMF recordings.
+
+What does not live here: the readers and the generator themselves (`radio`), dividing what they give (`signal_splits`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limbeck.console import say
+from limbeck.data.radio import (
+    Signals,
+    convert_radioml_2018,
+    read_radioml_2016,
+    read_sigmf,
+    read_signals,
+    write_signals,
+)
+from limbeck.data.radio.signals import check_order
+from limbeck.errors import InputError, unknown_name
+from limbeck.files import fingerprint
+
+__all__ = ["read_made_radio", "read_radioml2016", "read_radioml2018", "read_sigmf_set", "read_signal_set"]
+
+HOME = "data"  # where made and converted sets are kept, as downloaded ones are
+ALONE = 20_000  # frames below which starting further processes costs more than they save
+
+
+def read_made_radio(
+    path: str | None = None,
+    *,
+    profile: str = "radioml2016_published",
+    frames_per_cell: int = 100,
+    frames_seed: int = 0,
+    classes: Sequence[str] | None = None,
+    snrs: Sequence[float] | None = None,
+    length: int = 128,
+    fixed_channels: int = 0,
+    processes: int | None = None,
+) -> Signals:
+    """Frames of the generator (`limbeck.data.radio.make_signals`), made once and kept below `path` (default: `data`).
+
+    Args:
+        path: folder.
+        profile: of the generator.
+        frames_per_cell: frames of each class at each SNR.
+        frames_seed: of the frames; `data.seed` is that of their division.
+        classes: None = the profile's.
+        snrs: in dB; None = the profile's.
+        length: samples of a frame.
+        fixed_channels: so many draws of the fading serve all frames; 0 = each its own.
+        processes: that make them; the frames are the same for any number. None = as many as there are cores.
+    """
+    order = check_order(profile, frames_per_cell, frames_seed, classes, snrs, length, fixed_channels)
+    asked: dict[str, Any] = {
+        "profile": order.profile,
+        "frames_per_cell": frames_per_cell,
+        "seed": frames_seed,
+        "classes": list(order.classes),
+        "snrs": list(order.snrs),
+        "length": length,
+        "fixed_channels": fixed_channels,
+    }
+    key = fingerprint({**asked, "profile": repr(order.profile)})[:12]
+    file = Path(path or HOME).expanduser() / "radio" / f"{order.profile.name}-{key}.npz"
+    if not file.exists():
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = processes or (1 if order.frames < ALONE else cores)
+        say(f"data: making {order.frames:,} frames of {profile}, kept in {file}")
+        write_signals(file, processes=workers, **asked)
+    return read_signals(file)
+
+
+def read_radioml2016(
+    path: str | None = None, *, classes: Sequence[str] | None = None, snrs: Sequence[float] | None = None
+) -> Signals:
+    """RadioML 2016.10a or 2016.10b, or RML22: the unpacked pickle, of which nothing is run.
+
+    Args:
+        path: of the file (`RML2016.10a_dict.pkl`).
+        classes: in the order of the labels; None = all, sorted.
+        snrs: in dB; None = all.
+    """
+    return _chosen(read_radioml_2016(_given(path, "RML2016.10a_dict.pkl")), classes, snrs)
+
+
+def read_radioml2018(
+    path: str | None = None,
+    *,
+    folder: str | None = None,
+    classes: Sequence[str] | None = None,
+    snrs: Sequence[float] | None = None,
+    frames_per_cell: int | None = None,
+) -> Signals:
+    """RadioML 2018.01a, converted once to arrays that are mapped; labels in the corrected order.
+
+    Args:
+        path: of `GOLD_XYZ_OSC.0001_1024.hdf5`.
+        folder: for what it is converted to; None = below `data/radio`.
+        classes: in the order of the labels; None = all 24.
+        snrs: in dB; None = all.
+        frames_per_cell: the first ones of each class and SNR; None = all.
+    """
+    source = _given(path, "GOLD_XYZ_OSC.0001_1024.hdf5")
+    asked = {
+        "classes": None if classes is None else list(classes),
+        "snrs": None if snrs is None else list(snrs),
+        "frames_per_cell": frames_per_cell,
+    }
+    size = source.stat().st_size if source.is_file() else 0
+    key = fingerprint({"name": source.name, "bytes": size, **asked})[:12]
+    target = Path(folder or Path(HOME) / "radio").expanduser() / f"radioml2018-{key}"
+    if not (target / "signals.json").is_file():
+        say(f"data: converting {source} once, to {target}")
+        convert_radioml_2018(source, target, classes=classes, snrs=snrs, frames_per_cell=frames_per_cell)
+    return read_signals(target)
+
+
+def read_signal_set(
+    path: str | None = None, *, classes: Sequence[str] | None = None, snrs: Sequence[float] | None = None
+) -> Signals:
+    """A set of frames: `.npz` or HDF5 with X [N, 2, T], y, and where there are any snr, classes, groups.
+
+    Args:
+        path: of the file, or of a folder of mapped arrays.
+        classes: in the order of the labels; None = all.
+        snrs: in dB; None = all.
+    """
+    return _chosen(read_signals(_given(path, "a set of frames (.npz, .h5)")), classes, snrs)
+
+
+def read_sigmf_set(
+    path: str | None = None,
+    *,
+    frame_length: int,
+    label: str = "core:label",
+    hop: int | None = None,
+    sample_rate: float | None = None,
+    snr: str | None = None,
+    channel: int = 0,
+    classes: Sequence[str] | None = None,
+) -> Signals:
+    """SigMF recordings cut into frames; a recording never lies in two splits.
+
+    Args:
+        path: a recording, or a folder of them.
+        frame_length: T, in samples after resampling.
+        label: key of the class in annotations, or `global:KEY` for one of the recording.
+        hop: samples from one frame to the next; None = `frame_length`.
+        sample_rate: in Hz, to which others are resampled; None = as they are.
+        snr: key of the SNR in dB, in the same place as the label; None = unknown.
+        channel: of interleaved ones.
+        classes: in the order of the labels; None = all that are found, sorted.
+    """
+    return read_sigmf(
+        _given(path, "a SigMF recording or a folder of them"),
+        frame_length=frame_length,
+        label=label,
+        hop=hop,
+        sample_rate=sample_rate,
+        snr=snr,
+        channel=channel,
+        classes=classes,
+    )
+
+
+def _given(path: str | None, what: str) -> Path:
+    """Where the data lies.
+
+    Raises:
+        InputError: nobody said.
+    """
+    if path is None:
+        raise InputError(f"data.path: missing; give the path of {what}")
+    return Path(path).expanduser()
+
+
+def _chosen(found: Signals, classes: Sequence[str] | None, snrs: Sequence[float] | None) -> Signals:
+    """Only frames of these classes and SNRs; the same where neither is given.
+
+    Raises:
+        InputError: one of them is not there.
+    """
+    if classes is None and snrs is None:
+        return found
+    wanted = np.ones(len(found), bool)
+    names = found.classes if classes is None else tuple(classes)
+    for name in names:
+        if name not in found.classes:
+            raise unknown_name("class", str(name), found.classes, where="data.options.classes")
+    if len(set(names)) < len(names):
+        raise InputError(f"data.options.classes: each once, got {list(names)}")
+    new = np.full(len(found.classes), -1)
+    new[[found.classes.index(name) for name in names]] = np.arange(len(names))
+    y = new[found.y]
+    wanted &= y >= 0
+    if snrs is not None:
+        if found.snr is None:
+            raise InputError("data.options.snrs: the set does not say the SNR of its frames; leave it out")
+        there = np.unique(found.snr)
+        for level in snrs:
+            if level not in there:
+                levels = ", ".join(f"{one:g}" for one in there)
+                raise InputError(f"data.options.snrs: no frame at {level:g} dB (there are {levels})")
+        wanted &= np.isin(found.snr, np.array(snrs, np.float32))
+    rows = np.flatnonzero(wanted)
+    return replace(
+        found,
+        X=np.ascontiguousarray(found.X[rows]),
+        y=y[rows],
+        snr=None if found.snr is None else found.snr[rows],
+        classes=names,
+        groups=None if found.groups is None else found.groups[rows],
+    )
