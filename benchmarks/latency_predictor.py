@@ -27,7 +27,7 @@ from limbeck.errors import InputError
 from limbeck.measure import OnnxRuntimeDevice
 from limbeck.measure.latency_predictor import LatencyPredictor
 from limbeck.models import family_table
-from limbeck.pipeline.latency import build_latency_table
+from limbeck.pipeline.latency_table import build_latency_table
 from limbeck.search import mnasnet_space
 from limbeck.types import Artifact
 

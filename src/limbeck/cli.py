@@ -156,6 +156,28 @@ def measure(
 
 
 @app.command()
+def latencies(
+    recipe: RecipeArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="table to write or to fill up; default the recipe's, or latencies.json"),
+    ] = None,
+    networks: Annotated[int, typer.Option(help="networks drawn at random and timed whole", min=1)] = 120,
+    kernels_of: Annotated[int, typer.Option(help="how many of them have their kernels timed", min=1)] = 60,
+    runs: Annotated[int, typer.Option(help="timed calls of each piece", min=20)] = 100,
+    changes: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what lets a search or adapt time without files."""
+    from limbeck.pipeline.latency_table import latencies_text, measure_latencies
+
+    _quiet(as_json)
+    read, _ = _recipe_for(recipe, None, changes, keep=False)
+    tree = measure_latencies(read, output, networks=networks, kernels_of=kernels_of, runs=runs)
+    print(json.dumps(tree, indent=2) if as_json else latencies_text(tree))
+
+
+@app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="RUN|MODEL.onnx")],
     data: Annotated[

@@ -17,14 +17,15 @@ from limbeck.measure import open_device
 from limbeck.measure.kernels import kernel_features, kernels_of
 from limbeck.measure.latency_table import LatencyTable, distinct_kernels
 from limbeck.models import build, load_network, save_network
-from limbeck.pipeline import adapt, budget
-from limbeck.pipeline.budget import search_ceilings
+from limbeck.pipeline import adapt, budget, latency
+from limbeck.pipeline.budget import search_ceilings, time_networks
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.distill import lessons_of
 from limbeck.pipeline.folder import RunFolder
 from limbeck.pipeline.plan import plan_run
 from limbeck.pipeline.resolve import resolve
 from limbeck.pipeline.run import run_recipe
+from limbeck.pipeline.search import objective_of
 from limbeck.recipe import parse_recipe
 
 torch.set_num_threads(1)
@@ -67,7 +68,7 @@ def quick(monkeypatch):
             for one in ms
         ]
 
-    monkeypatch.setattr(adapt, "time_networks", by_macs)
+    monkeypatch.setattr(latency, "time_networks", by_macs)
     monkeypatch.setattr(budget, "time_networks", by_macs)
 
 
@@ -88,6 +89,17 @@ def test_a_run_adapts_its_seed_and_learns_from_it(seed_folder, tmp_path):
         assert load_network(folder / one["folder"]).params() == one["params"]
     student = load_network(tmp_path / "run" / "stages" / "distill" / "student")
     assert student.table == load_network(folder).table
+    told = report["adapt"]
+    assert [(one["latency_ms"], one["accuracy"]) for one in told["iterates"]] == [
+        (one["latency_ms"], one["accuracy"]) for one in iterates
+    ]
+    assert load_network(tmp_path / "run" / told["iterates"][-1]["folder"]).table == student.table
+    for one in told["iterates"][1:]:
+        assert one["what"] in [proposal["what"] for proposal in one["proposals"]]
+    assert (told["ended"], told["target_ms"], told["metric"]) == ("target", 0.12, "top1")
+    assert any(one["after"] < one["before"] for one in told["widths"])
+    assert len(told["first"]["layers"]) == len(told["last"]["layers"])
+    assert "Adaptation reached its target" in (tmp_path / "run" / "report.html").read_text()
     assert not (folder / "probes").exists()
     assert not (folder / "tuning").exists()
 
@@ -193,12 +205,23 @@ def test_latencies_of_a_table_stand_in_for_the_device(seed_folder, tmp_path, mon
     kernels = {kernel.key: (kernel, macs_law(kernel)) for kernel in distinct_kernels(tables)}
     networks = [(one, 0.1 + sum(macs_law(kernel) for kernel in kernels_of(one))) for one in tables]
     path = tmp_path / "latencies.json"
-    LatencyTable(open_device(FAKE).describe(), "median", kernels, networks).save(path)
+    LatencyTable(open_device(FAKE).describe(), "median", kernels, networks, sample_size=(16, 16)).save(path)
     tree = {"delta": 0.05, "tune": {"limit": 32}, "seed_weights": str(seed_folder), "steps": 2}
     tree |= {"latency": "predictor", "latency_table": str(path)}
-    monkeypatch.setattr(adapt, "time_networks", lambda *args, **options: pytest.fail("the device was asked"))
+    asked = []
+
+    def counted(context, networks, folder, **options):
+        asked.append(len(networks))
+        return time_networks(context, networks, folder, **options)
+
+    monkeypatch.setattr(latency, "time_networks", counted)
     run_recipe(adapt_recipe(seed_folder, adapt=tree), tmp_path / "run", until="adapt")
-    iterates = RunFolder(tmp_path / "run").need("adapt").result["adaptation"]["iterates"]
+    assert asked == [1]  # the last network alone, to set what was told beside what is so
+    result = RunFolder(tmp_path / "run").need("adapt").result["adaptation"]
+    iterates, (beside,) = result["iterates"], result["latencies"]["beside"]
+    assert (beside["number"], beside["told_ms"]) == (iterates[-1]["step"], pytest.approx(iterates[-1]["latency_ms"]))
+    assert beside["measured_ms"] == pytest.approx(beside["told_ms"], rel=0.1)
+    assert result["latencies"]["error"]["within_10"] > 0.9
     assert len(iterates) > 1
     for one in iterates:
         assert one["latency_ms"] == pytest.approx(0.1 + 0.2 * one["macs"] / 1e6, rel=0.03)
@@ -213,6 +236,13 @@ def test_the_search_before_an_adaptation_has_headroom(tmp_path):
     recipe = small_recipe(adapt={"headroom": 1.5}, budget__max_latency_ms=2.0)
     assert search_ceilings(Context(recipe, RunFolder(tmp_path))).max_latency_ms == 3.0
     assert search_ceilings(Context(small_recipe(), RunFolder(tmp_path))).max_latency_ms == 2.0
+    rewarded = {"trials": 2, "objective": "reward"}
+    aims = small_recipe(adapt={"headroom": 1.5}, budget__max_latency_ms=2.0, search=rewarded)
+    assert objective_of(Context(aims, RunFolder(tmp_path))).target_ms == 3.0
+    own = small_recipe(adapt={"max_latency_ms": 1.0}, budget__max_latency_ms=None, search=rewarded)
+    assert objective_of(Context(own, RunFolder(tmp_path))).target_ms == 1.25
+    given = small_recipe(adapt={}, search=rewarded | {"target_latency_ms": 0.7})
+    assert objective_of(Context(given, RunFolder(tmp_path))).target_ms == 0.7
 
 
 def test_the_plan_counts_the_seed_and_the_proposals(seed_folder):

@@ -17,6 +17,17 @@ def test_a_reward_aims_at_its_own_latency_or_the_budgets():
     assert given.search.sampler_options == {"preset": "nasnet"}
 
 
+def test_told_latencies_go_with_a_table_and_with_no_ceiling_on_what_only_files_have():
+    told = {"latency": "predictor", "latency_table": "latencies.json"}
+    assert read(told, max_latency_ms=2.0, max_params=1000).search.latency == "predictor"
+    with pytest.raises(InputError, match="latency_table: goes with latency = 'table' or 'predictor'; give both"):
+        read({"latency": "table"})
+    for name in ("max_size_bytes", "max_peak_memory_bytes"):
+        with pytest.raises(InputError, match=f"budget.{name}: with search.latency = 'predictor' no candidate's file"):
+            read(told, **{name: 10**6})
+        assert read({}, **{name: 10**6}).search.latency == "device"
+
+
 @pytest.mark.parametrize(
     ("search", "told"),
     [

@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 
-from limbeck.adapt import JudgeProposal, Latencies, narrowest, run_netadapt
+from limbeck.adapt import JudgeProposal, narrowest, run_netadapt
 from limbeck.console import say
 from limbeck.errors import InputError
 from limbeck.files import fingerprint
 from limbeck.models import Network, Table, TableNetwork, build, load_network, save_network
 from limbeck.pipeline.briefly import OpenedRun, train_briefly
-from limbeck.pipeline.budget import adapt_target, time_networks, time_reference
+from limbeck.pipeline.budget import adapt_target
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import StageRecord
-from limbeck.pipeline.latency import open_latencies
+from limbeck.pipeline.latency import open_latency_source, table_key
 from limbeck.pipeline.search import cheapest_network, student_network
 from limbeck.pipeline.train import finish, load_given, train_to_end, weights_key
 from limbeck.recipe import Proxy
@@ -91,7 +91,7 @@ def adapt(context: Context, upstream: dict[str, Any]) -> StageRecord:
     inputs = context.inputs(
         "data", "augment", "train", "budget", "adapt", seed=section.seed, task=context.recipe.task, **upstream
     )
-    inputs["latency_table"] = weights_key(section.latency_table)
+    inputs["latency_table"] = table_key(section)
     for without_effect in ("workers", "final", "distill", "headroom", "latency_table"):  # on the result of this stage
         inputs["adapt"].pop(without_effect)
 
@@ -101,7 +101,11 @@ def adapt(context: Context, upstream: dict[str, Any]) -> StageRecord:
         assert evaluate is not None  # resolve refuses an adaptation without a validation split
         target = adapt_target(context)
         say(f"adapt: {target:.3g} ms are to be reached")
-        latencies = _latencies(context, source, folder)
+        timed = open_latency_source(context, section, source, folder, where="adapt")
+
+        def latencies(tables: Sequence[Table]) -> list[float | Exception]:
+            return [one if isinstance(one, Exception) else one["latency_ms"] for one in timed.time(tables)]
+
         tune = TuneProposal(OpenedRun.of(context))
         evaluator = open_evaluator(JudgeProposal(tune), section.workers)
         try:
@@ -140,36 +144,18 @@ def adapt(context: Context, upstream: dict[str, Any]) -> StageRecord:
             why = {"steps": "adapt.steps are used up", "exhausted": "no width is left whose change is faster by delta"}
             note += f"; {target:.3g} ms not reached: {why[result.ended]}"
         say(f"adapt: {note}")
+        try:
+            told = timed.as_json({last.step: network})
+        finally:
+            shutil.rmtree(folder / "probes", ignore_errors=True)
         return {
-            "adaptation": result.as_json(),
+            "adaptation": result.as_json() | {"latencies": told},
             "architecture": network.table.to_json(),
             "rows": network.table.rows_text(),
             "note": note,
         }
 
     return context.folder.do("adapt", inputs, work, world=context.world)
-
-
-def _latencies(context: Context, source: Network, folder: Path) -> Latencies:
-    """Where the recipe takes latencies from: timed in turn with the seed, or told by a table of kernels."""
-    section, budget = context.recipe.adapt, context.recipe.budget
-    assert section is not None
-    if section.latency != "device":
-        assert section.latency_table is not None  # the recipe is refused otherwise
-        told = open_latencies(
-            section.latency_table, source=section.latency, target=budget.target, statistic=budget.statistic
-        )
-        say(f"adapt: latencies from {section.latency_table}: {told.error}")
-        return told.latencies
-    anchor = time_reference(context, source, folder)["latency_ms"]
-
-    def timed(tables: Sequence[Table]) -> list[float | Exception]:
-        """Through the ratio to the interleaved seed: what a device that drifts moves least."""
-        networks: list[Network] = [build(table) for table in tables]
-        found = time_networks(context, networks, folder / "probes", reference=source)
-        return [one if isinstance(one, Exception) else one["ratio"] * anchor for one in found]
-
-    return timed
 
 
 def adapted_student(context: Context) -> Network:

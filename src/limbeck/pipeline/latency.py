@@ -1,95 +1,155 @@
-"""Latency without a file per network: a table of kernels measured on the budget's device, and what is fitted to it."""
+"""Where a search and an adaptation take latencies from: the device itself, or a table that was measured on it before.
+
+Not here: the making of such a table (`latency_table`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from limbeck.errors import InputError, LimbeckError
-from limbeck.export import export_part, export_probe
-from limbeck.measure import measure_artifacts, open_device
-from limbeck.measure.kernels import Kernel, kernel_module
-from limbeck.measure.latency_predictor import LatencyPredictor
-from limbeck.measure.latency_table import LatencyTable, distinct_kernels, measure_latency_table
-from limbeck.models import Table, build
-from limbeck.types import Artifact
+from limbeck.console import say
+from limbeck.errors import InputError
+from limbeck.files import fingerprint
+from limbeck.measure import open_device
+from limbeck.measure.latency_predictor import LatencyPredictor, usable_networks
+from limbeck.measure.latency_table import LatencyTable
+from limbeck.models import Network, Table, build
+from limbeck.pipeline.budget import time_networks, time_reference
+from limbeck.pipeline.context import Context
+from limbeck.recipe import Adapt, Search
 
-__all__ = ["build_latency_table", "open_latencies"]
+__all__ = [
+    "DeviceLatencies",
+    "ToldLatencies",
+    "check_latency_table",
+    "open_latencies",
+    "open_latency_source",
+    "table_key",
+]
 
-WARMUP, RUNS = 10, 100
+Candidate = Table | Network
 
 
-def build_latency_table(
-    path: str | Path,
-    tables: Sequence[Table],
-    *,
-    networks: Sequence[Table],
-    target: str,
-    statistic: str = "median",
-    sample_size: tuple[int, int] | None = None,
-    runs: int = RUNS,
-    on_progress: Any = None,
-) -> LatencyTable:
-    """Measure a device's kernels and whole networks, in the file at `path`; what is there already stays.
+class DeviceLatencies:
+    """Latencies as measured: every network is exported and timed in turn with a reference.
+
+    Attributes:
+        reference_ms: of the reference.
+    """
+
+    def __init__(self, context: Context, reference: Network, folder: Path) -> None:
+        self._context, self._reference, self._probes = context, reference, folder / "probes"
+        self.reference_ms: float = time_reference(context, reference, folder)["latency_ms"]
+
+    def time(self, several: Sequence[Candidate]) -> list[dict[str, Any] | Exception]:
+        """Of each `latency_ms`, `raw_ms`, `ratio`, `size_bytes` and `peak_memory_bytes`, or why it cannot be had.
+
+        The latency is the ratio to the interleaved reference in milliseconds: what a device that drifts moves least.
+        """
+        timed = time_networks(self._context, _built(several), self._probes, reference=self._reference)
+        return [
+            one
+            if isinstance(one, Exception)
+            else {**one, "raw_ms": one["latency_ms"], "latency_ms": one["ratio"] * self.reference_ms}
+            for one in timed
+        ]
+
+    def as_json(self, chosen: Mapping[int, Candidate]) -> dict[str, Any]:
+        """For the stage's result. Of those that were `chosen` there is nothing to add: they were measured."""
+        return {"source": "device"}
+
+
+class ToldLatencies:
+    """Latencies from a table of kernels: no file is exported for them, and a network beyond the table is refused.
+
+    Attributes:
+        reference_ms: of the reference; None where it lies beyond the table.
+        predictor: what tells.
+    """
+
+    def __init__(
+        self, context: Context, predictor: LatencyPredictor, reference: Network, folder: Path, *, path: str, where: str
+    ) -> None:
+        self._context, self.predictor, self._probes, self._path = context, predictor, folder / "probes", path
+        self._where = where
+        told = self._latency(reference)
+        self.reference_ms = None if isinstance(told, Exception) else told
+
+    def time(self, several: Sequence[Candidate]) -> list[dict[str, Any] | Exception]:
+        """Of each `latency_ms`, or why the table cannot tell it."""
+        found = [self._latency(one) for one in several]
+        return [one if isinstance(one, Exception) else {"latency_ms": one} for one in found]
+
+    def as_json(self, chosen: Mapping[int, Candidate]) -> dict[str, Any]:
+        """For the stage's result: source, table, its error, and what the device says of the `chosen`, by their number."""
+        numbers, networks = list(chosen), _built(list(chosen.values()))
+        timed, beside = time_networks(self._context, networks, self._probes), []
+        for number, network, one in zip(numbers, networks, timed, strict=True):
+            told = self._latency(network)
+            if isinstance(told, Exception) or isinstance(one, Exception):
+                continue
+            beside.append({"number": number, "told_ms": told, "measured_ms": one["latency_ms"]})
+            say(f"{self._where}: the device takes {one['latency_ms']:.3g} ms where {told:.3g} ms was told")
+        error = self.predictor.error.as_json()
+        return {"source": self.predictor.source, "table": self._path, "error": error, "beside": beside}
+
+    def _latency(self, candidate: Candidate) -> float | Exception:
+        table, pictures = (
+            candidate if isinstance(candidate, Table) else candidate.table,
+            self._context.splits.image_size,
+        )
+        if table is None:
+            return InputError("a latency table tells only of networks that are built from tables; take the device")
+        if self.predictor.table.sample_size is None and table.input_size != pictures:
+            return InputError(
+                f"{self._path}: was measured without the resize of {_size(pictures)} pictures to {_size(table.input_size)}; "
+                "measure a table for this recipe"
+            )
+        (told,) = self.predictor.latencies([table])
+        return told
+
+
+def open_latency_source(
+    context: Context, section: Search | Adapt, reference: Network, folder: Path, *, where: str
+) -> DeviceLatencies | ToldLatencies:
+    """What the section asks for, said in one line where it is not the device.
 
     Args:
-        path: of the table.
-        tables: networks of the space whose kernels are timed, drawn at random.
-        networks: those that are timed whole, drawn at random, to join kernels and to tell the error.
-        target: the device.
-        statistic: `median` or `p90`.
-        sample_size: (height, width) of the pictures that networks are given; None = each network's own.
-        runs: timed calls of each piece.
-        on_progress: told how many of how many pieces are done.
+        context: of the run.
+        section: that has `latency` and `latency_table`.
+        reference: the network that others are timed beside.
+        folder: of the stage.
+        where: the stage, for what is said.
 
     Raises:
-        InputError: the device cannot be had, or the file holds another's latencies.
+        InputError: the table cannot be used, or the reference not be timed.
     """
-    device = open_device(target)
-    folder = Path(path).with_suffix(".parts")
-    folder.mkdir(parents=True, exist_ok=True)
-    first = tables[0]
-    anchor = export_probe(build(first), folder / "anchor.onnx", sample_size=sample_size or first.input_size)
-    (alone,) = measure_artifacts(device, [anchor], warmup=WARMUP, runs=runs, memory=False)
-    anchor_ms = alone.latency_ms.statistic(statistic)  # type: ignore[arg-type]
+    if section.latency == "device":
+        return DeviceLatencies(context, reference, folder)
+    path = section.latency_table
+    assert path is not None  # the recipe is refused otherwise
+    predictor = LatencyPredictor(_read_table(context, section, where=where), source=section.latency)
+    say(f"{where}: latencies from {path}, by {section.latency}: {predictor.error}")
+    return ToldLatencies(context, predictor, reference, folder, path=path, where=where)
 
-    def time(artifacts: list[Artifact | Exception]) -> list[float | Exception]:
-        """Through the ratio to the anchor that is timed in turn: what a device that drifts moves least."""
-        files = [one for one in artifacts if isinstance(one, Artifact)]
-        timed = iter(measure_artifacts(device, files, warmup=WARMUP, runs=runs, reference=anchor, memory=False))
-        found: list[float | Exception] = []
-        for one in artifacts:
-            if isinstance(one, Exception):
-                found.append(one)
-                continue
-            ratio = next(timed).ratio_to_reference
-            assert ratio is not None  # a reference was given
-            found.append(ratio * anchor_ms)
-            Path(one.path).unlink(missing_ok=True)
-        return found
 
-    def time_kernels(kernels: list[Kernel]) -> list[float | Exception]:
-        return time([_exported(kernel, folder / f"kernel{i}.onnx") for i, kernel in enumerate(kernels)])
+def check_latency_table(context: Context, section: Search | Adapt, *, where: str) -> None:
+    """Check the section's table before any work; nothing is fitted.
 
-    def time_networks(networks: list[Table]) -> list[float | Exception]:
-        return time([_network(one, folder / f"network{i}.onnx", sample_size) for i, one in enumerate(networks)])
+    Raises:
+        InputError: the table is missing, damaged, too small, another device's, or of pictures of another size.
+    """
+    if section.latency != "device":
+        _read_table(context, section, where=where)
 
-    try:
-        return measure_latency_table(
-            path,
-            device=device.describe(),
-            kernels=distinct_kernels(tables),
-            networks=networks,
-            time_kernels=time_kernels,
-            time_networks=time_networks,
-            statistic=statistic,
-            on_progress=on_progress,
-        )
-    finally:
-        for left in folder.glob("*.onnx"):
-            left.unlink(missing_ok=True)
-        folder.rmdir()
+
+def table_key(section: Search | Adapt) -> str | None:
+    """Changes when the latencies in the section's table do, so that the stage is redone then."""
+    if section.latency_table is None:
+        return None
+    return fingerprint([section.latency, Path(section.latency_table).read_text(encoding="utf-8")])
 
 
 def open_latencies(
@@ -100,10 +160,30 @@ def open_latencies(
     Raises:
         InputError: the table is missing, damaged, too small, or another device's.
     """
-    table = LatencyTable.load(path)
-    now = open_device(target).describe()
+    return LatencyPredictor(_checked(LatencyTable.load(path), path, target, statistic), source=source)
+
+
+def _read_table(context: Context, section: Search | Adapt, *, where: str) -> LatencyTable:
+    budget, pictures, path = context.recipe.budget, context.splits.image_size, section.latency_table
+    assert path is not None  # the recipe is refused otherwise
+    try:
+        table = _checked(LatencyTable.load(path), path, budget.target, budget.statistic)
+        if table.sample_size not in (None, pictures):
+            raise InputError(
+                f"{path}: latencies with {_size(table.sample_size)} pictures, the recipe's are {_size(pictures)}; "
+                "measure a table for these"
+            )
+        usable_networks(table, section.latency)
+    except InputError as error:
+        raise InputError(f"{where}.latency_table: {error}") from error
+    return table
+
+
+def _checked(table: LatencyTable, path: str | Path, target: str, statistic: str) -> LatencyTable:
+    now, then = open_device(target).describe(), table.device
     for what, known, wanted in (
-        ("device", (table.device.device, table.device.target), (now.device, now.target)),
+        ("device", (then.device, then.target), (now.device, now.target)),
+        ("runtime", (then.runtime, then.runtime_version), (now.runtime, now.runtime_version)),
         ("statistic", (table.statistic,), (statistic,)),
     ):
         if known != wanted:
@@ -111,18 +191,12 @@ def open_latencies(
                 f"{path}: latencies of another {what} ({' '.join(known)}, the budget's is {' '.join(wanted)}); "
                 "measure a table for this one"
             )
-    return LatencyPredictor(table, source=source)
+    return table
 
 
-def _exported(kernel: Kernel, path: Path) -> Artifact | Exception:
-    try:
-        return export_part(kernel_module(kernel), path, shape=(kernel.entering, kernel.height, kernel.width))
-    except LimbeckError as error:
-        return error
+def _built(several: Sequence[Candidate]) -> list[Network]:
+    return [build(one) if isinstance(one, Table) else one for one in several]
 
 
-def _network(table: Table, path: Path, sample_size: tuple[int, int] | None) -> Artifact | Exception:
-    try:
-        return export_probe(build(table), path, sample_size=sample_size or table.input_size)
-    except LimbeckError as error:
-        return error
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -150,6 +150,7 @@ def estimate_run(recipe: Recipe, pace: Pace) -> dict[str, Any]:
         share = 1.0 if proxy.limit is None else min(1.0, proxy.limit / pace.pictures)
         training = proxy.mean_epochs * share * (pace.epoch["student"] - pace.evaluation["student"])
         timing = 2 * (PROBE_RUNS + PROBE_WARMUP) * pace.latency_ms / 1000 + PROBE_SECONDS  # each beside a reference
+        timing = timing if recipe.search.latency == "device" else 0.0
         each = (training + pace.evaluation["student"]) / recipe.search.workers + timing
         again = recipe.search.retrain_top * recipe.train.epochs * pace.epoch["student"]
         add("search", recipe.search.trials * each + again, candidates=recipe.search.trials)
@@ -195,6 +196,7 @@ def _adaptation(recipe: Recipe, section: Adapt, pace: Pace) -> tuple[float, int]
     share = 1.0 if section.tune.limit is None else min(1.0, section.tune.limit / pace.pictures)
     training = section.tune.epochs * share * (pace.epoch["student"] - pace.evaluation["student"])
     probe = (PROBE_RUNS + PROBE_WARMUP) * pace.latency_ms / 1000 + PROBE_SECONDS
+    probe = probe if section.latency == "device" else 0.0
     each = (training + pace.evaluation["student"]) / section.workers + PROBES_PER_PROPOSAL * probe
     return steps * pace.directions * each, steps * pace.directions
 

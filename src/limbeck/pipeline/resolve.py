@@ -16,6 +16,7 @@ from limbeck.parts import find_part
 from limbeck.pipeline.adapt import seed_student
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.distill import Lesson, build_graph, check_graph, lesson_before_search, lessons_of
+from limbeck.pipeline.latency import check_latency_table
 from limbeck.pipeline.search import space_of
 from limbeck.pipeline.teacher_cache import check_cache, kept_bytes
 from limbeck.pipeline.train import load_ready
@@ -30,6 +31,7 @@ KINDS = {
     "mask": "a class of every pixel",
     "boxes": "boxes with a class each",
     "points": "places of named points",
+    "signal": "one class per frame of a signal",
 }
 
 CHECKPOINT_COPIES = 6  # weights, optimizer state, averages, and the copy being written
@@ -111,6 +113,7 @@ def _check_weights(context: Context) -> None:
     given = {where: path for where, path in given.items() if not (path or "").startswith(("timm:", "torchvision:"))}
     if recipe.search is not None:
         given["search.seed_weights"] = recipe.search.seed_weights
+        given["search.latency_table"] = recipe.search.latency_table
     if recipe.adapt is not None:
         given["adapt.seed_weights"] = recipe.adapt.seed_weights
         given["adapt.latency_table"] = recipe.adapt.latency_table
@@ -130,6 +133,8 @@ def _check_search(context: Context) -> None:
             raise InputError(
                 f"{name}: needs a validation split to score {scored} on; set data.validation above 0, or leave [{name}] out"
             )
+        if section is not None:
+            check_latency_table(context, section, where=name)
 
 
 def _check_disk(context: Context, params: int, cached: int) -> None:

@@ -14,14 +14,17 @@ from limbeck.console import Bar, bar, say
 from limbeck.files import fingerprint, read_json, write_json
 from limbeck.models import Network, Table, build, inherit_weights
 from limbeck.pipeline.briefly import OpenedRun, train_briefly
-from limbeck.pipeline.budget import search_ceilings, time_networks, time_reference
+from limbeck.pipeline.budget import search_ceilings
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import StageRecord
+from limbeck.pipeline.latency import open_latency_source, table_key
 from limbeck.pipeline.train import load_given, train_objective, weights_key
 from limbeck.search import CandidateCost, Halving, Objective, Space, open_space, run_study
 from limbeck.types import Evaluation
 
 __all__ = ["cheapest_network", "search", "seed_network", "space_of", "student_network"]
+
+EARLY = 2  # generations after which it is judged whether the ceiling starves the controller
 
 
 def space_of(context: Context) -> Space:
@@ -49,7 +52,7 @@ def objective_of(context: Context) -> Objective:
     assert section is not None
     if section.objective == "accuracy":
         return Objective()
-    target = section.target_latency_ms or context.recipe.budget.max_latency_ms
+    target = section.target_latency_ms or search_ceilings(context).max_latency_ms
     return Objective(section.objective, target, section.alpha, section.beta)
 
 
@@ -60,11 +63,11 @@ def search(context: Context) -> StageRecord:
     inputs = context.inputs(
         "data", "augment", "student", "train", "budget", "search", seed=section.seed, task=context.recipe.task
     )
-    for schedule_only in (
-        "workers",
-        "storage",
-    ):  # how many processes train, and where the ledger lies, changes no result
-        inputs["search"].pop(schedule_only)
+    # how many processes train, and where the ledger and the table lie, changes no result
+    for without_effect in ("workers", "storage", "latency_table"):
+        inputs["search"].pop(without_effect)
+    if section.latency != "device":
+        inputs["latency_table"] = table_key(section)
     if context.recipe.adapt is not None:
         inputs["ceilings"] = asdict(search_ceilings(context))
     if section.proxy.distill:
@@ -79,13 +82,13 @@ def search(context: Context) -> StageRecord:
     def work(folder: Path) -> dict[str, Any]:
         space, objective, proxy = space_of(context), objective_of(context), section.proxy
         reference = build(space.build(dict(space.reference)))
-        anchor = time_reference(context, reference, folder)
-        say(f"search: {space.size:,} networks; the reference takes {anchor['latency_ms']:.3g} ms")
+        timed = open_latency_source(context, section, reference, folder, where="search")
+        takes = "lies beyond the table" if timed.reference_ms is None else f"takes {timed.reference_ms:.3g} ms"
+        say(f"search: {space.size:,} networks; the reference {takes}")
 
         def time_candidates(points: list[dict[str, Any]]) -> list[CandidateCost | Exception]:
-            networks = [build(space.build(point)) for point in points]
-            timed = time_networks(context, networks, folder / "probes", reference=reference)
-            return [one if isinstance(one, Exception) else _cost(one, anchor["latency_ms"]) for one in timed]
+            found = timed.time([space.build(point) for point in points])
+            return [one if isinstance(one, Exception) else _cost(one) for one in found]
 
         def cheap_cost(point: dict[str, Any]) -> tuple[int, int]:
             table = space.build(point)
@@ -117,7 +120,7 @@ def search(context: Context) -> StageRecord:
                         "inputs": fingerprint({k: v for k, v in inputs.items() if k != "search"}),
                         "proxy": inputs["search"]["proxy"],
                     },
-                    on_event=_tell(section.trials, progress),
+                    on_event=_tell(context, progress),
                 )
         finally:
             shutil.rmtree(folder / "probes", ignore_errors=True)
@@ -127,9 +130,15 @@ def search(context: Context) -> StageRecord:
             trial["rows"] = space.build(trial["point"]).rows_text()
         tree |= {"space": space.name, "size": space.size, "reference": _reference_row(tree["trials"])}
         if section.retrain_top > 0:
-            best = _retrain(context, tree, evaluate, objective, folder / "top")
-            return {"study": tree | {"best": best}, "architecture": space.build(best["point"]).to_json()}
-        return {"study": tree, "architecture": space.build(study.best["point"]).to_json()}
+            tree["best"] = _retrain(context, tree, evaluate, objective, folder / "top")
+        best = tree["best"]
+        numbers = {best["number"], *(one["number"] for one in tree.get("retrained", ()))}
+        chosen = {one["number"]: space.build(one["point"]) for one in tree["trials"] if one["number"] in numbers}
+        try:
+            tree["latencies"] = timed.as_json(chosen)
+        finally:
+            shutil.rmtree(folder / "probes", ignore_errors=True)
+        return {"study": tree, "architecture": space.build(best["point"]).to_json()}
 
     return context.folder.do("search", inputs, work, world=context.world)
 
@@ -244,14 +253,12 @@ class ProxyEvaluation:
         )
 
 
-def _cost(timed: dict[str, Any], anchor_ms: float) -> CandidateCost:
-    """Latency through the ratio to the interleaved reference: what a device that drifts moves least."""
-    latency = timed["ratio"] * anchor_ms
+def _cost(timed: dict[str, Any]) -> CandidateCost:
     return CandidateCost(
-        latency_ms=latency,
-        size_bytes=timed["size_bytes"],
-        peak_memory_bytes=timed["peak_memory_bytes"],
-        metrics={"raw_ms": timed["latency_ms"], "ratio": timed["ratio"]},
+        latency_ms=timed["latency_ms"],
+        size_bytes=timed.get("size_bytes"),
+        peak_memory_bytes=timed.get("peak_memory_bytes"),
+        metrics={name: timed[name] for name in ("raw_ms", "ratio") if name in timed},
     )
 
 
@@ -260,8 +267,23 @@ def _reference_row(trials: list[dict[str, Any]]) -> dict[str, Any]:
     return {key: first[key] for key in ("number", "accuracy", "latency_ms")}
 
 
-def _tell(trials: int, progress: Bar) -> Any:
+def _tell(context: Context, progress: Bar) -> Any:
+    section, ceiling = context.recipe.search, search_ceilings(context).max_latency_ms
+    assert section is not None
+    trials, early = section.trials, min(EARLY * section.batch, section.trials)
+    over: list[bool] = []  # of the candidates so far, whether they were over the ceiling on latency
+
     def on_event(event: str, record: dict[str, Any]) -> None:
+        if event == "resumed":
+            over.extend([False] * record["finished"])
+        elif event == "finished" and section.sampler == "controller" and ceiling is not None:
+            over.append((record.get("latency_ms") or 0.0) > ceiling)
+            if len(over) == early and sum(over) > early / 2:
+                say(
+                    f"search: {sum(over)} of the first {early} candidates are over the ceiling of {ceiling:.3g} ms and teach "
+                    "the controller nothing; with objective = 'reward' and target_latency_ms, and budget.max_latency_ms "
+                    "left out or far above it, all of them do"
+                )
         if event in ("resumed", "finished"):
             progress.advance(record["finished"] if event == "resumed" else 1)
         if event == "resumed":

@@ -10,6 +10,8 @@ from limbeck.recipe.section import Section
 
 __all__ = ["Adapt", "Budget", "Proxy", "Search", "Tune"]
 
+Latency = Literal["device", "table", "predictor"]
+
 
 class Budget(Section):
     """`[budget]`: what the result may cost, on which device."""
@@ -64,7 +66,10 @@ class Search(Section):
         "accuracy", description="what is maximised: reward = accuracy * (latency / target)^w, absolute = TuNAS's"
     )
     target_latency_ms: float | None = Field(
-        None, gt=0, description="of both rewards; None = budget.max_latency_ms, which stays a hard ceiling beside it"
+        None,
+        gt=0,
+        description="of both rewards; None = budget.max_latency_ms, which stays a hard ceiling beside it (with [adapt]: "
+        "headroom times what is to be reached there)",
     )
     alpha: float = Field(-0.07, le=0, description="w of objective = reward within the target")
     beta: float = Field(
@@ -76,6 +81,12 @@ class Search(Section):
     inherit: bool = Field(True, description="crop a trained or pretrained seed's weights where one exists")
     seed_weights: str | None = Field(None, description="run folder or weights of a trained seed network")
     seed: int = Field(0, ge=0, description="of the sampler and the proxy trainings")
+    latency: Latency = Field(
+        "device", description="where candidates' latencies come from: the device itself, or latency_table"
+    )
+    latency_table: str | None = Field(
+        None, description="file that `limbeck latencies` measured on budget.target; exact (table) or fitted (predictor)"
+    )
     storage: str | None = Field(None, description="Optuna storage URL; None = a file in the run folder")
     retrain_top: int = Field(
         0,
@@ -88,6 +99,11 @@ class Search(Section):
     def _a_target_is_read(self) -> Search:
         if self.target_latency_ms is not None and self.objective == "accuracy":
             raise ValueError("target_latency_ms: nothing aims at it; set objective = 'reward' or 'absolute'")
+        return self
+
+    @model_validator(mode="after")
+    def _a_table_is_read(self) -> Search:
+        _check_table(self.latency, self.latency_table)
         return self
 
 
@@ -110,10 +126,12 @@ class Adapt(Section):
     )
     divisor: int = Field(8, ge=1, description="widths are multiples of this")
     min_width: int = Field(8, ge=1, description="no width below this")
-    latency: Literal["device", "table", "predictor"] = Field(
-        "device", description="where latencies come from: the device itself, or latency_table"
+    latency: Latency = Field(
+        "device", description="where proposals' latencies come from: the device itself, or latency_table"
     )
-    latency_table: str | None = Field(None, description="file of kernels measured on budget.target")
+    latency_table: str | None = Field(
+        None, description="file that `limbeck latencies` measured on budget.target; exact (table) or fitted (predictor)"
+    )
     workers: int = Field(1, ge=1, description="training processes, each with a proposal")
     seed_weights: str | None = Field(
         None, description="run folder or weights of the trained seed; None = the student is trained first"
@@ -132,6 +150,10 @@ class Adapt(Section):
 
     @model_validator(mode="after")
     def _a_table_is_read(self) -> Adapt:
-        if (self.latency == "device") != (self.latency_table is None):
-            raise ValueError("latency_table: goes with latency = 'table' or 'predictor'; give both or neither")
+        _check_table(self.latency, self.latency_table)
         return self
+
+
+def _check_table(latency: Latency, table: str | None) -> None:
+    if (latency == "device") != (table is None):
+        raise ValueError("latency_table: goes with latency = 'table' or 'predictor'; give both or neither")

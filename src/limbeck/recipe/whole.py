@@ -44,6 +44,14 @@ class Recipe(Section):
         is_taught = adapt.get("distill", True) is True and adapt.get("final", "finetune") == "finetune"
         return {**tree, "distill": {}} if is_taught else tree
 
+    @model_validator(mode="before")
+    @classmethod
+    def _signals_have_no_sides(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict) or tree.get("task") != "modulation":
+            return tree
+        augment = tree.get("augment", {})
+        return {**tree, "augment": {"crop": "none", "flip": False, **augment}} if isinstance(augment, dict) else tree
+
     @model_validator(mode="after")
     def _an_adaptation_has_an_aim(self) -> Recipe:
         if self.adapt is None:
@@ -70,8 +78,21 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _a_reward_has_a_target(self) -> Recipe:
         aims = self.search if self.search is not None and self.search.objective != "accuracy" else None
-        if aims is not None and (aims.target_latency_ms or self.budget.max_latency_ms) is None:
+        reached = None if self.adapt is None else self.adapt.max_latency_ms
+        if aims is not None and (aims.target_latency_ms or reached or self.budget.max_latency_ms) is None:
             raise ValueError("search.target_latency_ms: missing (or set budget.max_latency_ms)")
+        return self
+
+    @model_validator(mode="after")
+    def _a_table_tells_no_sizes(self) -> Recipe:
+        if self.search is None or self.search.latency == "device":
+            return self
+        for name in ("max_size_bytes", "max_peak_memory_bytes"):
+            if getattr(self.budget, name) is not None:
+                raise ValueError(
+                    f"budget.{name}: with search.latency = '{self.search.latency}' no candidate's file is written; "
+                    "take search.latency = 'device', or leave it out (budget.max_params bounds sizes too)"
+                )
         return self
 
     @model_validator(mode="after")

@@ -277,7 +277,8 @@ class _Driver:
                         metrics=dict(cost.metrics),
                     )
                 else:
-                    reason = tell_error(cost) if isinstance(cost, Exception) else str(cost)
+                    is_foreign = isinstance(cost, Exception) and not isinstance(cost, LimbeckError)
+                    reason = tell_error(cost) if is_foreign else str(cost)
                     self._finish(candidate, "failed", reason=reason)
             self._tell("timed", {"numbers": [candidate.number for candidate in untimed]})
         for candidate in first:

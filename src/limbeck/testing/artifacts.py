@@ -77,7 +77,7 @@ def make_artifact(
 
 def count_onnx_macs(path: str | Path) -> int:
     """Multiply-accumulates of one sample: of convolutions, Gemm and MatMul with constant weights, also in int8."""
-    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)), data_prop=True)  # through a resize too
     graph = model.graph
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in [*graph.value_info, *graph.input, *graph.output]:
