@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import io
 import math
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 N_TEST = 360
 

@@ -6,8 +6,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from limbeck.report.charts import Curve, Mark, curves_chart, models_chart, reliability_chart, search_chart
-from limbeck.report.schema import Diagram, Study, parse_report
+from limbeck.report.candidates import search_chart
+from limbeck.report.charts import Curve, Mark, curves_chart, models_chart, reliability_chart
+from limbeck.report.schema import Diagram, parse_report
+from limbeck.report.searching import Study
 from limbeck.report.svg import Scale
 
 

@@ -15,6 +15,7 @@ from limbeck.files import read_json, write_json, write_text
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.distill import in_words, lessons_of
 from limbeck.pipeline.folder import StageRecord
+from limbeck.pipeline.searched import adapt_section, search_section
 from limbeck.report import attach_seeds, judge, render, render_many, write_report
 
 __all__ = ["report_runs", "seeds_text", "summary_text", "write_run_report", "write_seeds_report"]
@@ -46,7 +47,8 @@ def write_run_report(
         "run": context.recipe.name,
         "task": context.recipe.task,
         "models": models,
-        "search": _search(context, records.get("search")),
+        "search": search_section(context, records.get("search")),
+        "adapt": adapt_section(context, records.get("adapt")),
         "parity": exported["parity"],
         "budget": context.recipe.budget.model_dump(mode="json"),
         "data": _data(context),
@@ -140,6 +142,7 @@ def _model(
             "counted": judged.get("counted", "pictures"),
         },
         "per_class": judged.get("per_class"),
+        "per_snr": judged.get("per_snr"),
         "origin": trained.get("origin"),
         "fit": _fit(trained.get("fit")),
     }
@@ -173,16 +176,6 @@ def _int8_model(models: list[dict[str, Any]], exported: dict[str, Any], measured
     else:
         entry["withheld"] = int8["withheld"]
     return entry
-
-
-def _search(context: Context, record: StageRecord | None) -> dict[str, Any] | None:
-    if record is None:
-        return None
-    budget, study = context.recipe.budget, record.result["study"]
-    trials = [{**trial, "reused": trial["reused"] is not None} for trial in study["trials"]]
-    front = [study["trials"][index]["number"] for index in study["front"]]
-    chosen = {"trials": trials, "front": front, "best": study["best"]["number"]}
-    return {**study, **chosen, "ceiling_ms": budget.max_latency_ms, "statistic": budget.statistic}
 
 
 def _data(context: Context) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The figures of the page: accuracy against latency, reliability, training curves. They draw what they are given."""
+"""The figures of the page: accuracy against latency, reliability, training curves, where time went.
+
+They draw what they are given. Not here: those of a search and an adaptation (`candidates`), architectures (`networks`).
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,24 @@ from typing import Any
 from markupsafe import Markup
 
 from limbeck.report.compare import standard_error
-from limbeck.report.numerals import DASH, amount, figure, is_share, megabytes, milliseconds, percent, spoken
-from limbeck.report.schema import Diagram, Model, Study, Trial
+from limbeck.report.numerals import amount, duration, figure, is_share, megabytes, milliseconds, percent, spoken
+from limbeck.report.schema import Diagram, Model
 from limbeck.report.svg import Canvas, Scale, path
 
-__all__ = ["Curve", "Mark", "curves_chart", "marks_of", "models_chart", "reliability_chart", "search_chart"]
+__all__ = [
+    "Bar",
+    "Curve",
+    "Mark",
+    "curves_chart",
+    "draw_limit",
+    "marks_of",
+    "models_chart",
+    "phases_of",
+    "place_label",
+    "plane",
+    "reliability_chart",
+    "times_chart",
+]
 
 WIDTH, HEIGHT = 420, 310
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 26, 44
@@ -74,8 +90,8 @@ def models_chart(marks: Sequence[Mark], *, metric: str, latency: str, ceiling_ms
         return None
     xs = [mark.x for mark in marks] + ([ceiling_ms] if ceiling_ms else [])
     ys = [mark.y + way * 1.96 * (mark.error or 0) for mark in marks for way in (-1, 1)]
-    canvas, x, y = _plane(xs, ys, metric, latency, f"{metric} against latency of {len(marks)} models")
-    _ceiling(canvas, x, y, ceiling_ms)
+    canvas, x, y = plane(xs, ys, metric, latency, f"{metric} against latency of {len(marks)} models")
+    draw_limit(canvas, x, y, ceiling_ms)
     taken = [(x(m.x) - 7, y(m.y) - 7, x(m.x) + 7, y(m.y) + 7) for m in marks]
     for mark in marks:
         at, up = x(mark.x), y(mark.y)
@@ -85,84 +101,50 @@ def models_chart(marks: Sequence[Mark], *, metric: str, latency: str, ceiling_ms
         diamond = path([(at, up - 7), (at + 7, up), (at, up + 7), (at - 7, up)]) + "Z"
         canvas.add("path", d=diamond, class_=f"model h{mark.hue}", tip=mark.tip)
     for mark in marks:
-        _label(canvas, mark.label, x(mark.x), y(mark.y), taken)
+        place_label(canvas, mark.label, x(mark.x), y(mark.y), taken)
     return canvas.markup()
 
 
-def search_chart(study: Study) -> Markup | None:
-    """Draw the candidates that were scored and the Pareto front through them; None when none was scored."""
-    scored = [(trial, trial.latency_ms, trial.accuracy) for trial in study.trials]
-    shown = [(trial, ms, value) for trial, ms, value in scored if ms is not None and ms > 0 and value is not None]
-    if not shown:
+@dataclass(frozen=True)
+class Bar:
+    """Where time went: a name, and seconds by phase (one phase without a name where it is not known more closely)."""
+
+    label: str
+    phases: dict[str, float]
+
+
+PHASES = {"": 3, "timing": 4, "training": 2, "tuning": 2, "other": 1}  # phase -> colour number
+
+
+def times_chart(bars: Sequence[Bar]) -> Markup | None:
+    """Draw wall time as bars, in their order; None where no time is known."""
+    most = max((sum(bar.phases.values()) for bar in bars), default=0.0)
+    if most <= 0:
         return None
-    reference = study.reference
-    has_reference = bool(reference and reference.latency_ms and reference.accuracy is not None)
-    xs, ys = [ms for _, ms, _ in shown], [value for *_, value in shown]
-    if study.ceiling_ms:
-        xs.append(study.ceiling_ms)
-    if reference and reference.latency_ms and reference.accuracy is not None:
-        xs.append(reference.latency_ms)
-        ys.append(reference.accuracy)
-    latency = f"{study.statistic} latency" if study.statistic else "latency"
-    canvas, x, y = _plane(
-        xs, ys, "accuracy", latency, f"validation accuracy against latency of {len(shown)} candidates"
-    )
-    _ceiling(canvas, x, y, study.ceiling_ms)
-    front = sorted((ms, value) for trial, ms, value in shown if trial.number in (study.front or []))
-    if len(front) > 1:
-        steps = [(x(front[0][0]), y(front[0][1]))]
-        for ms, value in front[1:]:
-            steps += [(x(ms), steps[-1][1]), (x(ms), y(value))]
-        canvas.add("path", d=path(steps), class_="front")
-    if has_reference and reference and reference.latency_ms and reference.accuracy is not None:
-        at, up = x(reference.latency_ms), y(reference.accuracy)
-        tip = f"reference network\naccuracy {percent(reference.accuracy)}\nlatency {milliseconds(reference.latency_ms)}"
-        canvas.add(
-            "path", d=path([(at, up - 6), (at + 6, up + 5), (at - 6, up + 5)]) + "Z", class_="reference", tip=tip
-        )
-    for trial, ms, value in sorted(shown, key=lambda item: item[0].number == study.best):
-        kind = "best" if trial.number == study.best else "onfront" if trial.number in (study.front or []) else "trial"
-        canvas.add("circle", cx=x(ms), cy=y(value), r=7 if kind == "best" else 5, class_=kind, tip=trial_text(trial))
-    best = next(((ms, value) for trial, ms, value in shown if trial.number == study.best), None)
-    if best:
-        taken = [(x(ms) - 5, y(value) - 5, x(ms) + 5, y(value) + 5) for _, ms, value in shown]
-        _label(canvas, "chosen", x(best[0]), y(best[1]), taken)
+    row, left = 24, 7.0 * max(len(bar.label) for bar in bars) + 12
+    canvas = Canvas(760, row * len(bars) + 6, label="wall time by stage")
+    x = Scale(0, most, left, 760 - 92)
+    for place, bar in enumerate(bars):
+        top, at = 3 + row * place, left
+        canvas.add("text", text=bar.label, x=left - 8, y=top + 14, class_="tick end")
+        for phase, seconds in bar.phases.items():
+            length = x(seconds) - left
+            told = f"{bar.label}{f', {phase}' if phase else ''}: {duration(seconds)}"
+            hue_of = PHASES.get(phase, 5)
+            canvas.add(
+                "rect", x=at, width=max(length, 0.5), y=top + 2, height=row - 8, class_=f"model h{hue_of}", tip=told
+            )
+            at += length
+        canvas.add("text", text=duration(sum(bar.phases.values())), x=at + 6, y=top + 14, class_="tick")
     return canvas.markup()
 
 
-def trial_text(trial: Trial) -> str:
-    """A candidate in words: its figures, then its architecture."""
-    lines = [f"candidate {trial.number}"]
-    if trial.accuracy is not None:
-        lines.append(f"accuracy {percent(trial.accuracy)} (validation, short training)")
-    if trial.latency_ms is not None:
-        lines.append(f"latency {milliseconds(trial.latency_ms)}")
-    if trial.macs is not None or trial.params is not None:
-        lines.append(f"{amount(trial.macs)} MACs, {amount(trial.params)} parameters")
-    return "\n".join([*lines, *architecture_lines(trial)])
-
-
-def architecture_lines(trial: Trial) -> list[str]:
-    """The architecture of a candidate, line by line: its rows where they are recorded, else the point searched."""
-    if isinstance(trial.rows, str):
-        return trial.rows.strip().splitlines()
-    if trial.rows:
-        return [row if isinstance(row, str) else _row_text(row) for row in trial.rows]
-    return [f"{name} = {_plain(value)}" for name, value in (trial.point or {}).items()]
-
-
-def _row_text(row: Any) -> str:
-    if isinstance(row, dict):
-        return " ".join(f"{name}={_plain(value)}" for name, value in row.items() if value is not None)
-    return " ".join(_plain(value) for value in row) if isinstance(row, list) else _plain(row)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list):
-        return "x".join(_plain(item) for item in value)
-    if value is None or isinstance(value, bool):
-        return {None: DASH, True: "yes", False: "no"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def phases_of(bars: Sequence[Bar]) -> list[tuple[str, int]]:
+    """Names and colour number of the phases that have a name, in the order in which they come; like with like."""
+    names: dict[int, list[str]] = {}
+    for phase in dict.fromkeys(phase for bar in bars for phase in bar.phases if phase):
+        names.setdefault(PHASES.get(phase, 5), []).append(phase)
+    return [(", ".join(alike), hue_of) for hue_of, alike in names.items()]
 
 
 def reliability_chart(diagram: Diagram, *, title: str, counted: str = "pictures") -> Markup | None:
@@ -232,7 +214,8 @@ def curves_chart(curves: Sequence[Curve], *, title: str, metric: str) -> Markup 
     return canvas.markup()
 
 
-def _plane(xs: list[float], ys: list[float], metric: str, latency: str, label: str) -> tuple[Canvas, Scale, Scale]:
+def plane(xs: list[float], ys: list[float], metric: str, latency: str, label: str) -> tuple[Canvas, Scale, Scale]:
+    """A drawing with axes for latencies `xs` and values `ys` of a metric, and its two scales."""
     canvas = Canvas(WIDTH, HEIGHT, label=label)
     log = max(xs) / min(xs) > 6
     share = is_share(metric)
@@ -250,24 +233,37 @@ def _plane(xs: list[float], ys: list[float], metric: str, latency: str, label: s
     return canvas, x, y
 
 
-def _ceiling(canvas: Canvas, x: Scale, y: Scale, ceiling_ms: float | None) -> None:
-    if ceiling_ms is None or not x.low <= ceiling_ms <= x.high:
+def draw_limit(
+    canvas: Canvas, x: Scale, y: Scale, limit_ms: float | None, *, name: str = "budget", lift: float = 0
+) -> None:
+    """Draw the line of a latency that is not to be passed; that of a soft `target` stands out less and bars nothing.
+
+    Args:
+        canvas: from `plane`.
+        x: its latencies.
+        y: its values.
+        limit_ms: None = no line.
+        name: `budget` or `target`.
+        lift: how far above its place the text stands, where another line has its own.
+    """
+    if limit_ms is None or not x.low <= limit_ms <= x.high:
         return
-    at = x(ceiling_ms)
-    canvas.add("rect", x=at, width=x.stop - at, y=y.stop, height=y.start - y.stop, class_="over")
-    canvas.add("line", x1=at, x2=at, y1=y.stop, y2=y.start, class_="budget")
+    at, is_soft = x(limit_ms), name == "target"
+    if not is_soft:
+        canvas.add("rect", x=at, width=x.stop - at, y=y.stop, height=y.start - y.stop, class_="over")
+    canvas.add("line", x1=at, x2=at, y1=y.stop, y2=y.start, class_="aim" if is_soft else "budget")
     near_edge = at > x.stop - 90
-    place = "tick budget-text" + (" end" if near_edge else "")
+    place = ("tick limit" if is_soft else "tick limit budget-text") + (" end" if near_edge else "")
     canvas.add(
         "text",
-        text=f"budget {milliseconds(ceiling_ms)}",
+        text=f"{name} {milliseconds(limit_ms)}",
         x=at - 5 if near_edge else at + 5,
-        y=y.start - 7,
+        y=y.start - 7 - lift,
         class_=place,
     )
 
 
-def _label(canvas: Canvas, text: str, x: float, y: float, taken: list[tuple[float, float, float, float]]) -> None:
+def place_label(canvas: Canvas, text: str, x: float, y: float, taken: list[tuple[float, float, float, float]]) -> None:
     """Write a label where it covers nothing drawn so far: right, left, above, below, in that order of liking."""
     width, height = 6.6 * len(text), 14
     spots = [(x + 11, y + 4, ""), (x - 11, y + 4, " end"), (x, y - 13, " mid"), (x, y + 22, " mid")]

@@ -8,10 +8,12 @@ from dataclasses import replace
 
 from limbeck.report.compare import Comparison, Finding, compare
 from limbeck.report.numerals import change, figure, milliseconds, percent, spoken
-from limbeck.report.schema import Model, Reference, Report
+from limbeck.report.schema import Model, Report
+from limbeck.report.searching import Reference
 from limbeck.report.tables import label
 
 __all__ = [
+    "judge_adaptation",
     "judge_chain",
     "judge_confidence",
     "judge_distillation",
@@ -191,7 +193,10 @@ def judge_search(report: Report) -> Iterator[Finding]:
     if reference.number == best.number or same:
         yield "neutral", "search", f"Search did not help: the reference network itself came out best, as {told}."
     elif over:
-        text = f"The reference network takes {milliseconds(reference.latency_ms)}, over the budget; the search found one within it"
+        limit = report.budget.max_latency_ms if report.budget else None
+        bound = "the budget" if study.ceiling_ms == limit else "the ceiling of the search"
+        takes = f"The reference network takes {milliseconds(reference.latency_ms)}"
+        text = f"{takes}, over {bound}; the search found one within it"
         yield "good", "search", f"{text}: {told}."
     elif reference.accuracy is None:
         text = f"Search: {told}; no reference was scored the same way, so what it gained is not known."
@@ -199,6 +204,25 @@ def judge_search(report: Report) -> Iterator[Finding]:
     else:
         tried = counts["complete"]
         yield _against_reference(report, reference, reference.accuracy, best.accuracy, best.latency_ms, tried, told)
+
+
+def judge_adaptation(report: Report) -> Iterator[Finding]:
+    """How much faster the adaptation made its seed, whether that is enough, and what it cost before the last training."""
+    adaptation = report.adapt
+    if adaptation is None or len(adaptation.iterates) < 2:
+        return
+    first, last, target = adaptation.iterates[0], adaptation.iterates[-1], adaptation.target_ms
+    if not first.latency_ms or not last.latency_ms or target is None:
+        return
+    metric = adaptation.metric or "accuracy"
+    steps = "1 step" if len(adaptation.iterates) == 2 else f"{len(adaptation.iterates) - 1} steps"
+    text = f"{steps} took the seed from {milliseconds(first.latency_ms)} to {milliseconds(last.latency_ms)}"
+    text += f", and its {spoken(metric)} on validation from {figure(metric, first.accuracy)} to"
+    text += f" {figure(metric, last.accuracy)} before the last training"
+    if last.latency_ms <= target:
+        yield "good", "adaptation", f"Adaptation reached its target of {milliseconds(target)}: {text}."
+    else:
+        yield "bad", "adaptation", f"Adaptation did not reach its target of {milliseconds(target)}: {text}."
 
 
 def _against_reference(

@@ -17,8 +17,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from limbeck.report import charts, numerals, tables
+from limbeck.report import candidates, charts, numerals, tables
 from limbeck.report.schema import Model, Report, parse_report
+from limbeck.report.searched import adapt_view, search_view, time_bars
 from limbeck.report.seeds import attach_seeds
 from limbeck.report.verdicts import judge
 
@@ -50,6 +51,8 @@ def render(report: dict[str, Any], *, pictures: dict[str, Any] | None = None) ->
     verdicts = read.verdicts if read.verdicts is not None else judge(report)
     counts = (read.data.counts or {}) if read.data else {}
     primary = next((model.primary.name for model in read.models if model.primary), "accuracy")
+    higher_is_better = all(model.primary.higher_is_better for model in read.models if model.primary)
+    bars = time_bars(read)
     p90 = bool(read.budget and read.budget.statistic == "p90")
     n_test = counts.get("test") if primary in COUNTED else None
     marks = charts.marks_of(read.models, tables.label, n_test=n_test, p90=p90)
@@ -66,8 +69,11 @@ def render(report: dict[str, Any], *, pictures: dict[str, Any] | None = None) ->
             latency="p90 latency" if p90 else "median latency",
             ceiling_ms=read.budget.max_latency_ms if read.budget else None,
         ),
-        "search_chart": charts.search_chart(read.search) if read.search else None,
-        "trials": tables.ordered_trials(read.search.trials) if read.search else [],
+        "search_chart": candidates.search_chart(read.search) if read.search else None,
+        "search": search_view(read.search, higher_is_better=higher_is_better),
+        "adapt": adapt_view(read.adapt),
+        "times": charts.times_chart(bars),
+        "phases": charts.phases_of(bars),
         "reliability": _reliability(read),
         "curves": _curves(read, primary),
         "confusions": _confusions(read, pictures or {}),
@@ -154,10 +160,12 @@ def _write(template: str, **view: Any) -> str:
         seconds=lambda value: numerals.duration(value) if isinstance(value, (int, float)) else value,
         signed=numerals.signed,
         spoken=numerals.spoken,
+        three=lambda value: numerals.DASH if value is None else numerals.three(value),
+        big=lambda value: f"{value:,}" if value < 10**9 else f"{value:.2g}",
         unbroken=lambda text: _KEPT_TOGETHER.sub("\u00a0", text),
         pretty=lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     )
-    environment.globals.update(label=tables.label, trial_text=charts.trial_text, architecture=charts.architecture_lines)
+    environment.globals.update(label=tables.label, architecture=candidates.architecture_lines)
     loader = environment.loader
     assert loader is not None
     style, script = (loader.get_source(environment, name)[0] for name in ("page.css", "page.js"))
@@ -183,7 +191,8 @@ def _sections(view: dict[str, Any]) -> dict[str, str]:
         "classes": ("Classes", view["classes"]),
         "examples": ("Pictures", view["examples"]),
         "training": ("Training", view["curves"] or view["fits"]),
-        "search": ("Search", report.search and report.search.trials),
+        "search": ("Search", view["search"]),
+        "adapt": ("Adaptation", view["adapt"]),
         "parity": ("Parity gates", report.parity),
         "measurements": ("Measurements", view["measurements"]),
         "data": ("Data", report.data),

@@ -1,5 +1,6 @@
 """What `report.json` holds, as records, and the check before anything is written. No wording, no drawing.
 
+Those of a search and an adaptation are in `searching`.
 Every section may be absent or null: other tasks, a search switched off, a figure that could not be measured. Keys that
 are not named here are kept as they are. NaN and infinities are not JSON and become null.
 """
@@ -8,23 +9,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from limbeck.errors import InputError
 from limbeck.files import read_json
+from limbeck.report.records import Count, Record, Share
+from limbeck.report.searching import Adaptation, Study
 
 __all__ = ["Report", "as_json", "check_report", "parse_report", "read_report", "report_schema"]
-
-Share = Annotated[float, Field(ge=0, le=1 + 1e-6)]  # a mean of float32 probabilities may end a rounding above 1
-Count = Annotated[int, Field(ge=0)]
-
-
-class Record(BaseModel):
-    """A part of the report: frozen, open to further keys, strict about the types of those it knows."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class Timing(Record):
@@ -137,46 +131,6 @@ class Model(Record):
     per_class: PerClass | None = None
     withheld: str | None = Field(default=None, description="why the file is not handed over")
     fit: Fit | None = None
-
-
-class Trial(Record):
-    """One candidate of the search."""
-
-    number: int
-    slot: int | str | None = None
-    state: str
-    point: dict[str, Any] | None = None
-    accuracy: float | None = None
-    latency_ms: float | None = None
-    params: Count | None = None
-    macs: Count | None = None
-    size_bytes: Count | None = None
-    reason: str | None = None
-    seconds: float | None = None
-    reused: bool | None = None
-    rows: str | list[Any] | None = Field(default=None, description="the architecture in words")
-
-
-class Reference(Record):
-    """The network that the search had to beat, scored as the candidates are."""
-
-    number: int | None = Field(default=None, description="of its trial, where it was one of the candidates")
-    accuracy: float | None = None
-    latency_ms: float | None = None
-
-
-class Study(Record):
-    """The search."""
-
-    trials: list[Trial] = []
-    front: list[int] | None = None
-    best: int | None = None
-    sampler: str | None = None
-    ceiling_ms: float | None = None
-    statistic: str | None = None
-    asked: Count | None = None
-    seconds: dict[str, Any] | float | None = None
-    reference: Reference | None = None
 
 
 class Gate(Record):
@@ -297,6 +251,7 @@ class Report(Record):
     task: str
     models: list[Model]
     search: Study | None = None
+    adapt: Adaptation | None = None
     parity: list[Gate] | None = None
     budget: Limits | None = None
     data: Pictures | None = None

@@ -88,18 +88,35 @@ class Scale:
 
 
 class Canvas:
-    """An SVG drawing that is built element by element; every text and attribute is escaped by the XML writer."""
+    """An SVG drawing that is built element by element; every text and attribute is escaped by the XML writer.
 
-    def __init__(self, width: int, height: int, *, label: str) -> None:
+    Args:
+        width: in units of the drawing, pixels at its natural size.
+        height: likewise.
+        label: what it is, in a line.
+        text: all that it shows, in words: then it is one image to those who listen, and keeps its natural size.
+    """
+
+    def __init__(self, width: int, height: int, *, label: str, text: str | None = None) -> None:
         self.width, self.height = width, height
-        self.root = ElementTree.Element(
-            "svg",
-            # a group and not an image: the marks inside can be reached by keyboard and carry their own names
-            {"viewBox": f"0 0 {width} {height}", "role": "group", "aria-label": label, "class": "chart"},
-        )
+        # a group and not an image: the marks inside can be reached by keyboard and carry their own names
+        shape = {"viewBox": f"0 0 {width} {height}", "role": "group", "aria-label": label, "class": "chart"}
+        if text is not None:  # an image that is read out as a whole, at its own size
+            shape |= {"role": "img", "class": "chart picture", "width": str(width), "height": str(height)}
+        self.root = ElementTree.Element("svg", shape)
+        if text is not None:
+            ElementTree.SubElement(self.root, "title").text = label
+            ElementTree.SubElement(self.root, "desc").text = text
 
     def add(
-        self, tag: str, *, text: str | None = None, tip: str | None = None, **attributes: object
+        self,
+        tag: str,
+        *,
+        text: str | None = None,
+        tip: str | None = None,
+        is_reachable: bool = True,
+        within: ElementTree.Element | None = None,
+        **attributes: object,
     ) -> ElementTree.Element:
         """Append an element; `class_` stands for `class` and `_` for `-`; numbers are written with one decimal.
 
@@ -107,9 +124,11 @@ class Canvas:
             tag: `circle`, `path`, ...
             text: its text.
             tip: shown on hover and focus, and read out; may have several lines.
+            is_reachable: whether the keyboard stops at a tip; not inside an image that is read out as a whole.
+            within: a group to append it to; None = the drawing.
             attributes: of the element; None leaves one out.
         """
-        element = ElementTree.SubElement(self.root, tag)
+        element = ElementTree.SubElement(self.root if within is None else within, tag)
         for name, value in attributes.items():
             if value is not None:
                 written = f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
@@ -117,9 +136,10 @@ class Canvas:
         if text is not None:
             element.text = text
         if tip is not None:
-            element.set("tabindex", "0")
-            element.set("role", "img")
-            element.set("aria-label", tip.replace("\n", "; "))
+            if is_reachable:
+                element.set("tabindex", "0")
+                element.set("role", "img")
+                element.set("aria-label", tip.replace("\n", "; "))
             ElementTree.SubElement(element, "title").text = tip  # what a reader without scripts sees
         return element
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from limbeck.report.compare import standard_error
 from limbeck.report.numerals import DASH, amount, figure, megabytes, milliseconds, spoken
-from limbeck.report.schema import Limits, Model, Report, Trial
+from limbeck.report.schema import Limits, Model, Report
+from limbeck.report.searching import Trial
 
 __all__ = [
     "Cell",

@@ -17,6 +17,7 @@ _PARTS = (
     delivered.judge_budget,
     learned.judge_off_the_shelf,
     learned.judge_search,
+    learned.judge_adaptation,
     learned.judge_confidence,
     delivered.judge_calibration,
     delivered.judge_int8,
