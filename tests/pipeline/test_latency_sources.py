@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from small_run import FAKE, small_recipe
 
-from limbeck.console import Bar
+from limbeck.cli import app
+from limbeck.console import Bar, set_quiet
 from limbeck.errors import InputError
 from limbeck.measure import open_device
 from limbeck.measure.kernels import kernel_features, kernels_of
@@ -153,7 +154,9 @@ def test_a_table_without_the_resize_refuses_networks_of_another_size(tables: lis
     assert told_of["latency_ms"] == pytest.approx(whole(tables[1]), rel=0.05)
 
 
-def test_the_verb_measures_what_a_search_asks_for_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_verb_measures_what_a_search_asks_for_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     timed: list[str] = []
     real = latency_table.measure_artifacts
@@ -173,7 +176,13 @@ def test_the_verb_measures_what_a_search_asks_for_and_goes_on(tmp_path: Path, mo
     assert 16 <= len(left.kernels) < len(timed)  # whole batches
     assert not list(tmp_path.glob("*.parts"))
     del timed[:]
-    tree = measure_latencies(recipe(), **asked)
+    (tmp_path / "my.json").write_text(json.dumps(recipe().resolved()))
+    words = ["latencies", "my.json", "-o", "latencies.json", "--networks", "10", "--kernels-of", "3", "--runs", "20"]
+    try:
+        app([*words, "--json"], standalone_mode=False)
+    finally:
+        set_quiet(False)
+    tree = json.loads(capsys.readouterr().out)
     assert "anchor" not in timed  # its latency is in the file
     assert len(timed) == tree["kernels"] + tree["networks"] - len(left.kernels) - len(left.networks)
     table = LatencyTable.load("latencies.json")
@@ -188,7 +197,6 @@ def test_the_verb_measures_what_a_search_asks_for_and_goes_on(tmp_path: Path, mo
         f"latencies.json: {tree['kernels']} kernels and 10 networks on limbeck.testing:FakeDevice"
     )
     assert "of 5 networks, rank correlation" in told[2]
-    json.dumps(tree, allow_nan=False)
 
 
 def test_a_ceiling_that_starves_the_controller_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

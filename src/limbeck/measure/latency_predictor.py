@@ -6,6 +6,7 @@ A predictor states its own error on networks that it was not fitted to, and refu
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -214,6 +215,7 @@ class LatencyPredictor:
 
 def _fit_kernels(rows: np.ndarray, times: np.ndarray) -> Pipeline:
     """A Gaussian process on the logarithm of the latency: smooth in counts, exact in what the noise leaves."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
     from sklearn.pipeline import make_pipeline
@@ -221,7 +223,9 @@ def _fit_kernels(rows: np.ndarray, times: np.ndarray) -> Pipeline:
 
     kernel = ConstantKernel(1.0) * RBF(5.0, (0.5, 1e3)) + DotProduct(1.0) + WhiteKernel(1e-2)
     process = GaussianProcessRegressor(kernel, normalize_y=True, random_state=0)
-    return make_pipeline(StandardScaler(), process).fit(rows, times)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a scale at its bound is no fault
+        return make_pipeline(StandardScaler(), process).fit(rows, times)
 
 
 def _halves(

@@ -277,8 +277,7 @@ class _Driver:
                         metrics=dict(cost.metrics),
                     )
                 else:
-                    is_foreign = isinstance(cost, Exception) and not isinstance(cost, LimbeckError)
-                    reason = tell_error(cost) if is_foreign else str(cost)
+                    reason = str(cost) if isinstance(cost, LimbeckError | str) else tell_error(cost)
                     self._finish(candidate, "failed", reason=reason)
             self._tell("timed", {"numbers": [candidate.number for candidate in untimed]})
         for candidate in first:
