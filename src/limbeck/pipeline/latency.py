@@ -96,10 +96,8 @@ class ToldLatencies:
         return {"source": self.predictor.source, "table": self._path, "error": error, "beside": beside}
 
     def _latency(self, candidate: Candidate) -> float | Exception:
-        table, pictures = (
-            candidate if isinstance(candidate, Table) else candidate.table,
-            self._context.splits.image_size,
-        )
+        table = candidate if isinstance(candidate, Table) else candidate.table
+        pictures = self._context.splits.image_size
         if table is None:
             return InputError("a latency table tells only of networks that are built from tables; take the device")
         if self.predictor.table.sample_size is None and table.input_size != pictures:
