@@ -201,20 +201,25 @@ def evaluate(
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(metavar="RUN|MODEL.onnx")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="pictures, or folders of them")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="pictures or SigMF recordings, or folders of them; sets of frames")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="CSV to write (of a segmenter a folder of class maps); default stdout"),
+        typer.Option(
+            "-o",
+            "--output",
+            help="CSV or JSON to write; class maps: a folder; recordings: .sigmf-meta or a folder. Default stdout",
+        ),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace SigMF metadata that is there")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """What is in pictures: labels, class maps or boxes."""
+    """What is in pictures: labels, class maps or boxes; of signals the class of each frame."""
     from limbeck.pipeline.predict import predict_files, predictions_csv, save_predictions
 
     _quiet(as_json)
-    rows = predict_files(model, files, output=output)
+    rows = predict_files(model, files, output=output, overwrite=overwrite)
     if output is not None:
-        save_predictions(rows, output)
+        save_predictions(rows, output, overwrite=overwrite)
     if as_json:
         print(json.dumps(rows, indent=2))
     elif output is None:

@@ -5,6 +5,7 @@ Not here: torch, data sets, figures; devices other than this host's ONNX Runtime
 
 from limbeck.deployed.artifact import METADATA_KEY, METADATA_SCHEMA, find_model, open_runtime, read_artifact
 from limbeck.deployed.boxes import FoundBoxes, choose_found
+from limbeck.deployed.frames import as_frames
 from limbeck.deployed.maps import ClassMaps, class_colours, save_map
 from limbeck.deployed.model import DeployedModel, Prediction, load
 
@@ -15,6 +16,7 @@ __all__ = [
     "DeployedModel",
     "FoundBoxes",
     "Prediction",
+    "as_frames",
     "choose_found",
     "class_colours",
     "find_model",

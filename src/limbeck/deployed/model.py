@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 
 from limbeck.deployed.artifact import Precision, describe, find_model, one_line, open_session, read_metadata
 from limbeck.deployed.boxes import FoundBoxes, boxes_in_picture, choose_found
+from limbeck.deployed.frames import as_frames
 from limbeck.deployed.maps import ClassMaps, map_in_picture
 from limbeck.errors import InputError
 from limbeck.pictures import decode, fit_affine, fit_picture
@@ -55,7 +56,8 @@ class DeployedModel:
         task: `classification`, `segmentation` or `detection`; what is neither of the latter is taken for the first.
         metadata: what the file says of itself; empty where it was not made by Limbeck.
         artifact: the file as a record.
-        input_size: (height, width) that pictures are fitted to.
+        input_size: (height, width) that pictures are fitted to; of signals (1, samples of a frame).
+        takes_signals: whether it takes frames of signals.
         fit: how they are fitted (`crop`, `squash`, `pad`).
         class_names: [K] names; the classes' numbers where the file has none.
     """
@@ -69,8 +71,13 @@ class DeployedModel:
         self.artifact = describe(self._session, self.path, self.metadata)
         self._is_bytes = self.artifact.input_dtype == "uint8"
         shape = self.artifact.input_shape
-        if len(shape) != 3 or shape[2 if self._is_bytes else 0] != 3:
-            raise InputError(f"{self.path}: takes {list(shape)}, not RGB pictures ([H, W, 3] bytes or [3, H, W])")
+        self.takes_signals = len(shape) == 2 and shape[0] == 2 and not self._is_bytes
+        if self.takes_signals:
+            shape = (2, 1, shape[1])
+        elif len(shape) != 3 or shape[2 if self._is_bytes else 0] != 3:
+            raise InputError(
+                f"{self.path}: takes {list(shape)}, neither RGB pictures ([H, W, 3] bytes or [3, H, W]) nor signals ([2, T])"
+            )
         self.input_size = (shape[0], shape[1]) if self._is_bytes else (shape[1], shape[2])
         self.fit = str(self.metadata.get("fit", "crop"))
         task = str(self.metadata.get("task", "classification"))
@@ -85,16 +92,21 @@ class DeployedModel:
         if not self._class_names:
             classes: Any = self.metadata.get("num_classes") or self._session.get_outputs()[0].shape[-1]
             if not isinstance(classes, int):  # a file whose output shape is open tells its classes only by running
-                classes = self._run(np.zeros((1, *self.input_size, 3), np.uint8)).shape[1]
+                classes = self._run(self._blank()).shape[1]
             self._class_names = tuple(str(index) for index in range(classes))
         return self._class_names
 
+    def _blank(self) -> np.ndarray:
+        """One sample before `prepare`."""
+        size = self.input_size
+        return np.ones((1, 2, size[1]), np.float32) if self.takes_signals else np.zeros((1, *size, 3), np.uint8)
+
     def prepare(self, pictures: np.ndarray) -> np.ndarray:
-        """Turn fitted pictures, [N, H, W, 3] uint8, into the array that the file takes.
+        """Turn fitted pictures, [N, H, W, 3] uint8, into the array that the file takes; frames of signals are that already.
 
         A file of ours normalises inside. For other files `mean` and `std` in `metadata` are applied here.
         """
-        if self._is_bytes:
+        if self._is_bytes or self.takes_signals:
             return np.ascontiguousarray(pictures)
         inputs = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
         if "schema" not in self.metadata and {"mean", "std"} <= self.metadata.keys():
@@ -132,7 +144,8 @@ class DeployedModel:
 
         Args:
             pictures: paths, encoded bytes, PIL images or [H, W, 3] uint8 arrays, mixed as you like; or one
-                [N, H, W, 3] uint8 array. Those of another size are fitted as in training.
+                [N, H, W, 3] uint8 array. Those of another size are fitted as in training. Of signals frames [N, 2, T],
+                or complex [N, T], of any power.
             batch_size: pictures run at once.
 
         Returns:
@@ -183,6 +196,9 @@ class DeployedModel:
         return fit_affine(size, self.input_size, self.fit)  # type: ignore[arg-type]
 
     def _fitted(self, pictures: Any) -> Iterator[Fitted]:
+        if self.takes_signals:
+            yield from ((frame, frame.shape) for frame in as_frames(pictures, self.input_size[1]))
+            return
         for number, picture in enumerate(_listed(pictures)):
             array = _as_array(picture, number)
             yield fit_picture(array, self.input_size, self.fit), array.shape[:2]  # type: ignore[arg-type]

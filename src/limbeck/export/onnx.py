@@ -25,6 +25,7 @@ from limbeck.types import Artifact
 __all__ = ["export_onnx", "export_part", "export_probe"]
 
 PROBABILITIES, BOXES = "probabilities", "boxes"
+PICTURES, FRAMES = "pictures", "frames"
 
 
 def export_onnx(
@@ -41,12 +42,13 @@ def export_onnx(
     """Write the deliverable: one ONNX file with weights and metadata inside, dynamic batch, probabilities out.
 
     Args:
-        network: pictures in [0, 1] to logits, or to a detector's outputs, which become boxes and scores; resize and
+        network: pictures in [0, 1] or signals to logits, or pictures to a detector's outputs, which become boxes and scores; resize and
             normalisation are its own. Left as it is.
         path: file to write, whole or not at all.
-        sample_size: (height, width) of the pictures that will be given.
+        sample_size: (height, width) of the pictures that will be given; of signals (1, samples of a frame).
         temperature: divides the logits of other networks than detectors, in the graph.
-        preprocess: `uint8` takes [N, H, W, C] bytes; `float32` takes [N, C, H, W] in [0, 1].
+        preprocess: `uint8` takes [N, H, W, C] bytes; `float32` takes [N, C, H, W] in [0, 1]. Signals are [N, 2, T]
+            float32 of any power either way.
         class_names: what the outputs mean; empty = their numbers.
         fit: how pictures of other sizes are brought to `sample_size` (`limbeck.pictures.fit_picture`).
         metadata: further JSON-like facts for the file (task, data set, run).
@@ -116,6 +118,9 @@ def _describe(network: nn.Module, sample_size: tuple[int, int], **facts: Any) ->
     """The metadata that goes into the file."""
     network = getattr(network, "_orig_mod", network)
     class_names = list(facts.pop("class_names"))
+    takes_signals = _takes_signals(network)
+    if takes_signals:
+        facts["preprocess"] = "float32"
     height, width = (int(side) for side in sample_size)
     return {
         "schema": METADATA_SCHEMA,
@@ -127,7 +132,7 @@ def _describe(network: nn.Module, sample_size: tuple[int, int], **facts: Any) ->
         "network_size": [int(side) for side in getattr(network, "input_size", sample_size)],
         "mean": _floats(getattr(network, "mean", None)),
         "std": _floats(getattr(network, "std", None)),
-        "layout": "NHWC" if facts["preprocess"] == "uint8" else "NCHW",
+        "layout": "NCT" if takes_signals else "NHWC" if facts["preprocess"] == "uint8" else "NCHW",
         "precision": "fp32",
         "weights": dict(getattr(network, "origin", None) or {}),
         "architecture": _summarise(network),
@@ -158,14 +163,16 @@ def _export(network: nn.Module, path: str | Path, facts: dict[str, Any], *, quic
         raise InputError(f"{path}: metadata must be plain JSON values ({error})") from error
     (height, width), channels = facts["input_size"], facts["in_channels"]
     is_bytes = facts["preprocess"] == "uint8"
-    shape = (height, width, channels) if is_bytes else (channels, height, width)
+    shape: tuple[int, ...] = (height, width, channels) if is_bytes else (channels, height, width)
+    if takes_signals := _takes_signals(network):
+        shape = (channels, width)
     wrapped = Deployed(network, preprocess=facts["preprocess"], temperature=facts["temperature"])
     # batch 2: a batch of 1 would be baked in as a constant by both exporters' shape rules
     example = torch.zeros((2, *shape), dtype=torch.uint8 if is_bytes else torch.float32)
     try:
         with quiet(), torch.no_grad():
             task, output = _kind(wrapped.network(_blank(shape, is_bytes)))
-        model = trace(wrapped, example, output, quick=quick)
+        model = trace(wrapped, example, output, quick=quick, given=FRAMES if takes_signals else PICTURES)
         model.producer_name, model.producer_version = "limbeck", limbeck.__version__
         entry = model.metadata_props.add()
         entry.key, entry.value = METADATA_KEY, json.dumps({"task": task, "output": output, **facts})
@@ -184,6 +191,10 @@ def _export(network: nn.Module, path: str | Path, facts: dict[str, Any], *, quic
     )
 
 
+def _takes_signals(network: nn.Module) -> bool:
+    return len(getattr(getattr(network, "_orig_mod", network), "sample_shape", (3, 1, 1))) == 2
+
+
 def _kind(said: Any) -> tuple[str, str]:
     """What a network is for, by what it gives of a picture, and what its file will give."""
     if not isinstance(said, torch.Tensor):
@@ -192,7 +203,7 @@ def _kind(said: Any) -> tuple[str, str]:
 
 
 def _blank(shape: tuple[int, ...], is_bytes: bool) -> torch.Tensor:
-    """One black picture as the network itself takes it."""
+    """One black picture, or silence, as the network itself takes it."""
     return torch.zeros(1, shape[2], *shape[:2]) if is_bytes else torch.zeros(1, *shape)
 
 

@@ -119,14 +119,14 @@ def _export_int8(context: Context, graph: Artifact, said: Kept, case: Case, fold
 def _calibration(context: Context, artifact: Artifact) -> Iterator[np.ndarray]:
     """Training pictures, evenly over the set, unchanged."""
     train = context.splits.train
-    if not hasattr(train, "pictures"):
+    if not hasattr(train, "samples"):
         raise InputError(
             'export.int8: needs training pictures that can be read by number, and this set is streamed; set export.int8 = "off"'
         )
     count = min(context.recipe.export.calibration_pictures, len(train))
     rows = np.linspace(0, len(train) - 1, count).astype(np.int64)
     for start in range(0, count, CALIBRATION_BATCH):
-        yield as_input(train.pictures(rows[start : start + CALIBRATION_BATCH]), artifact)
+        yield as_input(train.samples(rows[start : start + CALIBRATION_BATCH]), artifact)
 
 
 def _described(context: Context, artifact: Artifact) -> dict[str, Any]:

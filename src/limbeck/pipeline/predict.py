@@ -11,7 +11,7 @@ from typing import Any
 from limbeck.console import bar, warn
 from limbeck.deployed import ClassMaps, DeployedModel, FoundBoxes, Prediction, load, save_map
 from limbeck.errors import InputError
-from limbeck.files import write_text
+from limbeck.files import write_json, write_text
 from limbeck.pictures import PICTURE_SUFFIXES, UnreadablePicture, decode
 
 __all__ = ["find_pictures", "predict_files", "predictions_csv", "save_predictions"]
@@ -41,14 +41,18 @@ def find_pictures(paths: list[Path]) -> list[Path]:
     return found
 
 
-def predict_files(model: str, files: list[Path], *, output: Path | None = None) -> list[dict[str, Any]]:
-    """Say what is in pictures; those that cannot be read are named in a warning and left out.
+def predict_files(
+    model: str, files: list[Path], *, output: Path | None = None, overwrite: bool = False
+) -> list[dict[str, Any]]:
+    """Say what is in pictures; those that cannot be read are named in a warning and left out. Of signals see
+    `predict_signals`.
 
     Args:
         model: a run folder or an ONNX file.
-        files: pictures, or folders of them.
+        files: pictures, or folders of them; of a model of signals recordings or sets of frames.
         output: where `save_predictions` will write the rows, told before the work when that cannot be; of a segmenter a
             folder, in which each picture's class map is written already.
+        overwrite: whether SigMF metadata that is there already may be replaced.
 
     Returns:
         of a classifier per picture `file`, `label`, `confidence`, and `probabilities` by class name; of a segmenter per
@@ -59,6 +63,11 @@ def predict_files(model: str, files: list[Path], *, output: Path | None = None) 
         InputError: the model or a path cannot be used, or no picture could be read.
     """
     deployed = load(model)
+    if deployed.takes_signals:
+        from limbeck.pipeline.predict_signals import predict_signals, refuse_existing, trained_rate
+
+        refuse_existing(output, overwrite=overwrite)
+        return predict_signals(deployed, files, sample_rate=trained_rate(model))
     maps = output if deployed.task == "segmentation" else None
     if output is not None and maps is None and output.is_dir():
         raise InputError(f"{output}: a folder; -o takes the CSV file to write")
@@ -133,8 +142,18 @@ def predictions_csv(rows: list[dict[str, Any]]) -> str:
     return buffer.getvalue()
 
 
-def save_predictions(rows: list[dict[str, Any]], output: Path) -> None:
-    """Write rows of `predict_files` as CSV: to `output`, or beside the class maps in it."""
+def save_predictions(rows: list[dict[str, Any]], output: Path, *, overwrite: bool = False) -> None:
+    """Write rows of `predict_files` as CSV: to `output`, or beside the class maps in it; as JSON to a `.json`. What a model
+    says of recordings is written as SigMF metadata, to a `.sigmf-meta` or into a folder.
+    """
+    if output.suffix == ".json":
+        write_json(output, rows)
+        return
+    if output.suffix == ".sigmf-meta" or (rows and "sample_start" in rows[0] and output.suffix != ".csv"):
+        from limbeck.pipeline.predict_signals import save_annotations
+
+        save_annotations(rows, output, overwrite=overwrite)
+        return
     write_text(output / SHARES if output.is_dir() else output, predictions_csv(rows))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from limbeck.pipeline.problems.classification import ClassificationProblem
 from limbeck.pipeline.problems.detection import DetectionProblem
+from limbeck.pipeline.problems.modulation import ModulationProblem
 from limbeck.pipeline.problems.problem import Case, Kept, Problem, Run, Shown, as_input
 from limbeck.pipeline.problems.segmentation import SegmentationProblem
 
@@ -19,6 +20,7 @@ PROBLEMS: dict[str, type[Problem]] = {
     "classification": ClassificationProblem,
     "segmentation": SegmentationProblem,
     "detection": DetectionProblem,
+    "modulation": ModulationProblem,
 }
 """Name of a task -> its problem."""
 

@@ -154,7 +154,7 @@ def answers_of(run: Run, pictures: PictureSet, *, batch: int, tell: Callable[[in
     """What a file gives of all pictures, [N, ...]; `tell` as in `Problem.read`."""
     rows = []
     for start in range(0, len(pictures), batch):
-        chunk = pictures.pictures(np.arange(start, min(start + batch, len(pictures))))
+        chunk = pictures.samples(np.arange(start, min(start + batch, len(pictures))))
         rows.append(run(chunk))
         if tell is not None:
             tell(len(chunk))
@@ -162,7 +162,7 @@ def answers_of(run: Run, pictures: PictureSet, *, batch: int, tell: Callable[[in
 
 
 def as_input(pictures: np.ndarray, artifact: Artifact) -> np.ndarray:
-    """[N, H, W, 3] uint8 -> what the file takes."""
-    if artifact.input_dtype == "uint8":
+    """[N, H, W, 3] uint8, or signals [N, 2, T] float32 -> what the file takes."""
+    if artifact.input_dtype == "uint8" or pictures.dtype == np.float32:
         return pictures
     return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255)
