@@ -113,9 +113,8 @@ def _networks(
         others = [others[round(place * (len(others) - 1) / (room - 1))] for place in range(room)]
     space, drawn = space_of(context), []
     for number in sorted([*shown, *others], key=lambda number: known[number]["latency_ms"] or 0.0):
-        built = space.build(known[number]["point"])
-        if isinstance(built, Table):  # a space may also build networks that are no tables
-            drawn.append({"number": number, "layers": layers_of(built)})
+        built = space.build(known[number]["point"])  # a space may also build networks that are no tables
+        drawn.append({"number": number, "layers": layers_of(built) if isinstance(built, Table) else []})
     return drawn
 
 
@@ -172,7 +171,7 @@ def adapt_section(context: Context, record: StageRecord | None) -> dict[str, Any
         "rule": section.rule,
         "metric": context.task.primary,
         "higher_is_better": context.task.higher_is_better,
-        "latency": section.latency,
+        "latencies": adaptation.get("latencies"),
         "seconds": {phase: round(spent, 3) for phase, spent in seconds.items()},
         "widths": shrunk(first, last),
         "first": {"layers": layers_of(first)},

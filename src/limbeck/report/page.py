@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from limbeck.report import candidates, charts, numerals, tables
 from limbeck.report.schema import Model, Report, parse_report
-from limbeck.report.searched import adapt_view, search_view, time_bars
+from limbeck.report.searched import adapt_view, search_view, searches_table, time_bars
 from limbeck.report.seeds import attach_seeds
 from limbeck.report.verdicts import judge
 
@@ -132,6 +132,7 @@ def render_many(reports: Sequence[dict[str, Any]]) -> str:
         names=names,
         groups=groups,
         chart=charts.models_chart(marks, metric=primary, latency="median latency"),
+        searches=searches_table(names, read),
         differences=tables.differing_fields(recipes),
         seeds_table=tables.seeds_table(together) if together else None,
         seeds_paired=_paired_over_seeds(together) if together else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from limbeck.report import candidates, numerals
@@ -9,10 +10,10 @@ from limbeck.report.charts import Bar
 from limbeck.report.networks import BLOCKS, network_picture, widest_of
 from limbeck.report.numerals import amount, figure, milliseconds, percent, three
 from limbeck.report.schema import Report
-from limbeck.report.searching import Adaptation, Layer, Study, Trial
+from limbeck.report.searching import Adaptation, Latencies, Layer, Study, Trial
 from limbeck.report.tables import Cell, Table, ordered_trials
 
-__all__ = ["adapt_view", "search_view", "time_bars"]
+__all__ = ["adapt_view", "search_view", "searches_table", "time_bars"]
 
 STATES = (("complete", "scored"), ("pruned", "pruned"), ("rejected", "rejected untimed"), ("failed", "failed"))
 
@@ -28,8 +29,10 @@ def search_view(study: Study | None, *, higher_is_better: bool = True) -> dict[s
         trial = study.trial(network.number)
         name = f"Candidate {network.number}"
         picture = network_picture(network, title=f"{name}, block by block", widest=widest)
-        if trial is not None and picture is not None:
-            networks.append({"name": name, "roles": _roles(study, trial), "trial": trial, "picture": picture})
+        if trial is not None:  # without blocks, as of a network that is no table, it is told by the point searched
+            lines = [] if picture is not None else candidates.architecture_lines(trial)
+            told = {"name": name, "roles": _roles(study, trial), "trial": trial}
+            networks.append({**told, "picture": picture, "lines": lines})
     return {
         "trials": ordered_trials(study.trials),
         "counts": _counts(study),
@@ -42,6 +45,7 @@ def search_view(study: Study | None, *, higher_is_better: bool = True) -> dict[s
         "retrained_chart": candidates.retrained_chart(study),
         "retrained": _retrained_table(study),
         "rules": _rules(study),
+        "latencies": latencies_text(study.latencies, "candidate"),
         "networks": networks,
         "blocks": _legend([layer for network in drawn for layer in network.layers]),
     }
@@ -63,6 +67,7 @@ def adapt_view(adaptation: Adaptation | None) -> dict[str, Any] | None:
                 networks.append({"name": name, "iterate": one, "picture": picture})
     return {
         "told": adapt_text(adaptation),
+        "latencies": latencies_text(adaptation.latencies, "step"),
         "chart": candidates.adapt_chart(adaptation),
         "has_proposals": any(one.proposals for one in adaptation.iterates),
         "steps": _steps_table(adaptation),
@@ -87,6 +92,23 @@ def adapt_text(adaptation: Adaptation) -> str:
     return f"{steps} from {milliseconds(first.latency_ms)} to {milliseconds(last.latency_ms)}; {why}."
 
 
+def latencies_text(latencies: Latencies | None, kind: str) -> str:
+    """How far latencies can be believed that were not taken on the device; empty where they were."""
+    if latencies is None or latencies.source == "device":
+        return ""
+    text = f"told by {'a table of kernels' if latencies.source == 'table' else 'a predictor'}"
+    text += f" ({latencies.table})" if latencies.table else ""
+    error = latencies.error or {}
+    near, count = error.get("within_10"), error.get("networks")
+    if near is not None and count is not None:
+        text += f", within 10 % for {100 * near:.0f} % of {count:.0f} networks that it was not fitted to"
+    told = [
+        f"{kind} {one.number} told {milliseconds(one.told_ms)}, takes {milliseconds(one.measured_ms)}"
+        for one in latencies.beside or []
+    ]
+    return f"{text}. On the device: {'; '.join(told)}" if told else text
+
+
 def time_bars(report: Report) -> list[Bar]:
     """Wall time by stage; that of a search and an adaptation by phase, where it is known."""
     search, adapt = report.search, report.adapt
@@ -103,6 +125,35 @@ def time_bars(report: Report) -> list[Bar]:
             phases["other"] = phases.get("other", 0.0) + rest
         bars.append(Bar(stage.name, phases or {"": whole}))
     return bars
+
+
+def searches_table(names: Sequence[str], reports: Sequence[Report]) -> Table | None:
+    """What the searches of several runs found, side by side; None where fewer than two of them searched.
+
+    Nothing is marked as best: they may have had other budgets, targets and trainings.
+    """
+    rows = []
+    for name, report in zip(names, reports, strict=True):
+        study = report.search
+        if study is None or not study.trials:
+            continue
+        best, goal = study.trial(study.best), study.objective
+        spent = study.seconds
+        if isinstance(spent, dict):
+            spent = sum(value for value in spent.values() if isinstance(value, (int, float)))
+        cells = [
+            study.sampler or numerals.DASH,
+            goal.form if goal else numerals.DASH,
+            str(len(study.trials)),
+            percent(best.accuracy if best else None),
+            milliseconds(best.latency_ms if best else None),
+            three(best.reward) if best and best.reward is not None else numerals.DASH,
+            str(len(study.front or [])),
+            numerals.duration(spent),
+        ]
+        rows.append((name, study.space or "", [*map(Cell, cells)]))
+    headings = ["sampler", "maximised", "candidates", "accuracy", "latency", "reward", "on the front", "time"]
+    return Table(headings, rows) if len(rows) > 1 else None
 
 
 def _counts(study: Study) -> list[tuple[str, int]]:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from limbeck.report.records import Count, Record
 
-__all__ = ["Adaptation", "Drawn", "Iterate", "Layer", "Reference", "Study", "Trial"]
+__all__ = ["Adaptation", "Drawn", "Iterate", "Latencies", "Layer", "Reference", "Study", "Trial"]
 
 
 class Trial(Record):
@@ -113,6 +113,25 @@ class Drawn(Record):
     layers: list[Layer]
 
 
+class Beside(Record):
+    """A latency that was told, and what the device then took."""
+
+    number: int = Field(description="of the trial or step")
+    told_ms: float | None = None
+    measured_ms: float | None = None
+
+
+class Latencies(Record):
+    """Where latencies came from."""
+
+    source: str = Field(description="device, table or predictor")
+    table: str | None = Field(default=None, description="the file of kernels")
+    error: dict[str, float | None] | None = Field(
+        default=None, description="of networks that nothing was fitted to: networks, within_5, within_10, ..."
+    )
+    beside: list[Beside] | None = None
+
+
 class Study(Record):
     """The search."""
 
@@ -130,6 +149,7 @@ class Study(Record):
     asked: Count | None = None
     seconds: dict[str, Any] | float | None = None
     reference: Reference | None = None
+    latencies: Latencies | None = None
     fronts: list[Front] | None = Field(default=None, description="after a quarter, a half and all of the candidates")
     reasons: list[Reason] | None = Field(default=None, description="the most frequent first")
     rules: Rules | None = Field(default=None, description="where a reward was maximised")
@@ -184,7 +204,7 @@ class Adaptation(Record):
     rule: str | None = None
     metric: str | None = Field(default=None, description="what `accuracy` is")
     higher_is_better: bool | None = None
-    latency: str | None = Field(default=None, description="where latencies come from: device, table or predictor")
+    latencies: Latencies | None = None
     seconds: dict[str, float | None] | None = None
     widths: list[Shrunk] | None = None
     first: Drawn | None = None

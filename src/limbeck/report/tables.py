@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 _LABELS = {
+    "seed": "Seed",
     "plain": "Plain",
     "off_the_shelf": "Off the shelf",
     "student": "Student",
