@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from limbeck.errors import InputError
-from limbeck.point_schemes import SCHEMES, find_scheme, mirror_order, scheme_of
+from limbeck.point_schemes import SCHEMES, choose_scheme, find_scheme, mirror_order, scheme_of
 
 
 @pytest.mark.parametrize("name", SCHEMES)
@@ -60,3 +60,18 @@ def test_wrong_pairs_are_told():
         mirror_order(4, [(3, 3)])
     with pytest.raises(InputError, match="expected two of the points"):
         mirror_order(4, [(1, 2, 3)])
+
+
+def test_a_set_may_say_its_own_order():
+    assert choose_scheme(68).name == "face68"
+    unknown = choose_scheme(5)
+    assert unknown.mirror() is None
+    assert unknown.normalizers == {}
+    own = choose_scheme(5, mirrored=[[0, 1]], normalizers={"eyes": [0, 1], "mouth": [[0, 1], [3, 4]]})
+    assert own.mirror() == (1, 0, 2, 3, 4)
+    assert own.normalizers == {"eyes": ((0,), (1,)), "mouth": ((0, 1), (3, 4))}
+    assert set(choose_scheme(68, normalizers={"chin": [8, 27]}).normalizers) == {"inter_ocular", "inter_pupil", "chin"}
+    with pytest.raises(InputError, match="point scheme 'face29' has 29 points; the set has 68"):
+        choose_scheme(68, name="face29")
+    with pytest.raises(InputError, match=r"normalizers\.eyes = \[0, 5\]: expected two of the points 0 \.\. 4"):
+        choose_scheme(5, normalizers={"eyes": [0, 5]})

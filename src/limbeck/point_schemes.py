@@ -6,11 +6,11 @@ What does not live here: moving points (`data`), the figures (`tasks`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from limbeck.errors import InputError, unknown_name
 
-__all__ = ["SCHEMES", "PointScheme", "find_scheme", "mirror_order", "scheme_of"]
+__all__ = ["SCHEMES", "PointScheme", "as_ends", "choose_scheme", "find_scheme", "mirror_order", "scheme_of"]
 
 Ends = tuple[tuple[int, ...], tuple[int, ...]]
 """Two sets of points; the distance is that between their centres."""
@@ -23,20 +23,20 @@ class PointScheme:
     Attributes:
         name: by which recipes call it.
         points: L.
-        mirrored: pairs that change places in a mirror; every other point stays.
+        mirrored: pairs that change places in a mirror, every other point stays; None = nobody said.
         normalizers: what errors are divided by, by name: the distance between two points or centres of points.
         parts: points of the face's parts by name, for figures.
     """
 
     name: str
     points: int
-    mirrored: tuple[tuple[int, int], ...]
+    mirrored: tuple[tuple[int, int], ...] | None
     normalizers: Mapping[str, Ends]
     parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
-    def mirror(self) -> tuple[int, ...]:
-        """[L] which point of the picture stands in each place of its mirror image."""
-        return mirror_order(self.points, self.mirrored)
+    def mirror(self) -> tuple[int, ...] | None:
+        """[L] which point of the picture stands in each place of its mirror image; None where nobody said."""
+        return None if self.mirrored is None else mirror_order(self.points, self.mirrored)
 
 
 def mirror_order(points: int, pairs: Sequence[Sequence[int]]) -> tuple[int, ...]:
@@ -78,6 +78,47 @@ def find_scheme(name: str) -> PointScheme:
 def scheme_of(points: int) -> PointScheme | None:
     """The scheme that has so many points; None where there is none."""
     return next((scheme for scheme in SCHEMES.values() if scheme.points == points), None)
+
+
+def choose_scheme(
+    points: int,
+    *,
+    name: str | None = None,
+    mirrored: Sequence[Sequence[int]] | None = None,
+    normalizers: Mapping[str, Sequence[int | Sequence[int]]] | None = None,
+) -> PointScheme:
+    """The scheme of a set: by name, else by its number of points, with what is said otherwise.
+
+    Args:
+        points: L.
+        name: of `SCHEMES`; None = the one of so many points, where there is one.
+        mirrored: pairs that change places in a mirror; None = those of the scheme.
+        normalizers: name -> two points, or two lists of points whose centres are meant; added to those of the scheme.
+
+    Raises:
+        InputError: an unknown name, one of another number of points, wrong pairs, or wrong points.
+    """
+    known = find_scheme(name) if name else scheme_of(points)
+    if known is not None and known.points != points:
+        raise InputError(f"point scheme '{known.name}' has {known.points} points; the set has {points}")
+    made = known or PointScheme(f"points{points}", points, None, {})
+    if mirrored is not None:
+        mirror_order(points, mirrored)
+        made = replace(made, mirrored=tuple((int(pair[0]), int(pair[1])) for pair in mirrored))
+    added = {key: as_ends(ends, points, where=f"normalizers.{key}") for key, ends in (normalizers or {}).items()}
+    return replace(made, normalizers={**made.normalizers, **added}) if added else made
+
+
+def as_ends(ends: Sequence[int | Sequence[int]], points: int, *, where: str) -> Ends:
+    """Two points, or two lists of points, as two sets.
+
+    Raises:
+        InputError: another form, or a point that there is not.
+    """
+    sets = tuple((one,) if isinstance(one, int) else tuple(one) for one in ends)
+    if len(sets) != 2 or not all(one and all(type(i) is int and 0 <= i < points for i in one) for one in sets):
+        raise InputError(f"{where} = {list(ends)}: expected two of the points 0 .. {points - 1}, or two lists of them")
+    return sets[0], sets[1]
 
 
 def _across(first: range, total: int) -> tuple[tuple[int, int], ...]:

@@ -1,7 +1,8 @@
 """Random changes of training pictures. One function draws them, as a pure function of (seed, view, index); another
 applies them.
 
-What does not live here: learned and random policies (`policies`), mixing two pictures (`mixing`), batches (`loader`).
+What does not live here: learned and random policies (`policies`), brightness and noise (`retouch`), mixing two pictures
+(`mixing`), batches (`loader`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,18 @@ from typing import Literal
 import numpy as np
 
 from limbeck.data.draws import Draws
-from limbeck.data.placement import Window, combine, cut_window, resized_window, scaled_window, window_affine
+from limbeck.data.placement import (
+    Window,
+    combine,
+    cut_window,
+    resized_window,
+    scaled_window,
+    turned_affine,
+    warp,
+    window_affine,
+)
 from limbeck.data.policies import apply_policy, check_policy, check_rand_augment
+from limbeck.data.retouch import Retouch, apply_retouch, check_retouching, draw_retouch
 from limbeck.errors import InputError
 
 __all__ = ["Augment", "Drawn", "Stream", "apply_augmentation", "augmentation_affine", "draw_augmentation"]
@@ -33,12 +44,16 @@ class Augment:
             pictures with boxes.
         padding: share of the side, for `shift`.
         scale: range of the area that `resized` keeps.
-        zoom: range of the factor of `scaled`.
+        zoom: range of the factor of `scaled` and `turned`.
+        turn: degrees to either side, for `turned`.
         flip: mirror left and right, half of the time.
         rand_augment: (operations, magnitude from 0 to 30) of torchvision's RandAugment; None = off.
         auto_augment: AutoAugment's policy `imagenet`, `cifar10` or `svhn`, or one in timm's notation, such as
             `timm:rand-m9-mstd0.5`; None = off.
         erase: probability of random erasing.
+        gamma: range of the exponent of brightness, drawn evenly on its logarithm; None = off.
+        blur: greatest standard deviation of a Gaussian blur, in pixels of the output; 0 = off.
+        noise: greatest standard deviation of Gaussian noise, in [0, 1] of the full range; 0 = off.
         mixup: alpha of mixup; 0 = off. With cutmix too, each picture gets one of the two, even odds.
         cutmix: alpha of cutmix; 0 = off.
         rotate: the phase of signals: `any` = turned by any angle, `quarter` = by one of 0, 90, 180, 270 degrees.
@@ -47,14 +62,18 @@ class Augment:
         InputError: RandAugment out of range, an unknown policy, or both.
     """
 
-    crop: Literal["none", "shift", "resized", "scaled", "ssd"] = "shift"
+    crop: Literal["none", "shift", "resized", "scaled", "ssd", "turned"] = "shift"
     padding: float = 0.125
     scale: tuple[float, float] = (0.35, 1.0)
     zoom: tuple[float, float] = (0.5, 2.0)
+    turn: float = 0.0
     flip: bool = True
     rand_augment: tuple[int, int] | None = None
     auto_augment: str | None = None
     erase: float = 0.0
+    gamma: tuple[float, float] | None = None
+    blur: float = 0.0
+    noise: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
     rotate: Literal["none", "quarter", "any"] = "none"
@@ -66,6 +85,10 @@ class Augment:
             check_rand_augment(*self.rand_augment)
         if self.auto_augment is not None:
             check_policy(self.auto_augment)
+
+        check_retouching(self.gamma, self.blur, self.noise)
+        if self.turn and self.crop != "turned":
+            raise InputError(f"augment.turn = {self.turn}: is for augment.crop = turned, not {self.crop}")
 
     @property
     def policy(self) -> str | tuple[int, int] | None:
@@ -113,6 +136,11 @@ class Stream(IntEnum):
     SCALE = 20
     SSD_CROP = 21
     ROTATE = 22
+    TURN = 23
+    GAMMA = 24
+    BLUR = 25
+    NOISE = 26
+    NOISE_SEED = 27
 
 
 @dataclass(frozen=True)
@@ -129,6 +157,8 @@ class Drawn:
         erase: [N, 4] top, left, bottom, right in pixels; empty where nothing is erased.
         windows: of each picture; whoever knows the boxes makes them from `crop_seed`.
         crop_seed: [N] what SSD's crop is drawn from.
+        turn: [N, 4] degrees, factor, and pixels that the picture moves (down, right).
+        retouch: changes of brightness and sharpness.
     """
 
     shift: np.ndarray | None
@@ -139,6 +169,8 @@ class Drawn:
     scale: np.ndarray | None = None
     crop_seed: np.ndarray | None = None
     windows: Sequence[Window | None] | None = None
+    turn: np.ndarray | None = None
+    retouch: Retouch | None = None
 
     def window(self, place: int, source: tuple[int, int], size: tuple[int, int]) -> Window | None:
         """What is cut out of the picture at `place`, which has the size `source`; None = all of it."""
@@ -156,7 +188,7 @@ def draw_augmentation(augment: Augment, size: tuple[int, int], draws: Draws) -> 
     "Random Erasing Data Augmentation", arXiv 1708.04896, area 0.02 to 0.33 and aspect 0.3 to 3.3.
     """
     height, width = size
-    shift = crop = flip = policy_seed = erase = scale = crop_seed = None
+    shift = crop = flip = policy_seed = erase = scale = crop_seed = turn = None
     if augment.crop == "shift":
         down, right = round(augment.padding * height), round(augment.padding * width)
         shift = np.stack(
@@ -181,6 +213,12 @@ def draw_augmentation(augment: Augment, size: tuple[int, int], draws: Draws) -> 
         scale = np.stack([factor, draws.uniform(Stream.CROP_DOWN), draws.uniform(Stream.CROP_RIGHT)], axis=1)
     elif augment.crop == "ssd":
         crop_seed = draws.words(Stream.SSD_CROP)
+    elif augment.crop == "turned":
+        low, high = augment.zoom
+        moved = [draws.uniform(stream) * 2 - 1 for stream in (Stream.TURN, Stream.CROP_DOWN, Stream.CROP_RIGHT)]
+        sides = (augment.turn, augment.padding * height, augment.padding * width)
+        degrees, *moves = (most * part for most, part in zip(sides, moved, strict=True))
+        turn = np.stack([degrees, low + (high - low) * draws.uniform(Stream.SCALE), *moves], axis=1)
     if augment.flip:
         flip = draws.uniform(Stream.FLIP) < 0.5
     if augment.policy:
@@ -194,7 +232,9 @@ def draw_augmentation(augment: Augment, size: tuple[int, int], draws: Draws) -> 
         left = draws.integers(Stream.ERASE_RIGHT, 0, width - wide + 1)
         hit = (draws.uniform(Stream.ERASE) < augment.erase).astype(np.int64)
         erase = np.stack([top, left, top + tall * hit, left + wide * hit], axis=1)
-    return Drawn(shift, crop, flip, policy_seed, erase, scale, crop_seed)
+    words = (Stream.GAMMA, Stream.BLUR, Stream.NOISE, Stream.NOISE_SEED)
+    retouch = draw_retouch(augment.gamma, augment.blur, augment.noise, draws, words)
+    return Drawn(shift, crop, flip, policy_seed, erase, scale, crop_seed, turn=turn, retouch=retouch)
 
 
 def apply_augmentation(
@@ -210,10 +250,14 @@ def apply_augmentation(
         window = drawn.window(place, picture.shape[:2], size)
         if window is not None:
             picture = cut_window(picture, window, size)
+        elif drawn.turn is not None:
+            picture = warp(picture, _turned(drawn.turn[place], picture.shape[:2], size), size)
         down, right = (0, 0) if drawn.shift is None else drawn.shift[place].tolist()
         _copy_shifted(out[place], np.ascontiguousarray(picture), down, right, mirrored)
         if drawn.policy_seed is not None and augment.policy is not None:
             out[place] = apply_policy(out[place], augment.policy, int(drawn.policy_seed[place]))
+        if drawn.retouch is not None:
+            out[place] = apply_retouch(out[place], drawn.retouch, place)
         if drawn.erase is not None:
             top, left, bottom, right = drawn.erase[place].tolist()
             if bottom > top:  # with the picture's mean colour: an edge that carries no brightness of its own
@@ -232,12 +276,20 @@ def augmentation_affine(drawn: Drawn, place: int, source: tuple[int, int], size:
     """
     window = drawn.window(place, source, size)
     affine = np.eye(2, 3) if window is None else window_affine(window, size)
+    if drawn.turn is not None:
+        affine = _turned(drawn.turn[place], source, size)
     if drawn.shift is not None:
         down, right = drawn.shift[place].tolist()
         affine = combine(affine, np.array([[1.0, 0.0, -right], [0.0, 1.0, -down]]))
     if drawn.flip is not None and bool(drawn.flip[place]):
         affine = combine(affine, np.array([[-1.0, 0.0, size[1]], [0.0, 1.0, 0.0]]))
     return affine
+
+
+def _turned(turn: np.ndarray, source: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """The map of a turned picture of `size` that stands in the middle of one of the size `source`."""
+    down, right = (source[0] - size[0]) / 2, (source[1] - size[1]) / 2
+    return combine(np.array([[1.0, 0.0, -right], [0.0, 1.0, -down]]), turned_affine(turn, size))
 
 
 _PIXEL = np.dtype("V3")  # an RGB pixel as one item: copies are then pixel-wise, also mirrored ones

@@ -23,13 +23,33 @@ from limbeck.data.mixing import class_rows, draw_mix, draw_partners, mix_picture
 from limbeck.data.order import class_members, epoch_order
 from limbeck.data.picture_set import PictureSet
 from limbeck.data.placement import Window, combine
+from limbeck.data.points import PointTargets
 from limbeck.data.signal_set import SignalSet
 from limbeck.data.ssd_crop import ssd_window
 from limbeck.data.stream import PictureStream
+from limbeck.data.targets import Targets
+from limbeck.errors import InputError
 from limbeck.pictures import fit_picture
 from limbeck.types import Batch
 
-__all__ = ["BatchMaker"]
+__all__ = ["BatchMaker", "check_moves"]
+
+
+def check_moves(targets: Targets, augment: Augment | None) -> None:
+    """Refuse changes of place that annotations of this kind cannot follow.
+
+    Raises:
+        InputError: boxes of turned pictures, or mirrored points of which nobody said which change places.
+    """
+    if augment is None:
+        return
+    if isinstance(targets, BoxTargets) and augment.turn:
+        raise InputError(f"augment.turn = {augment.turn}: boxes of turned pictures are not known; leave it out")
+    if isinstance(targets, PointTargets) and augment.flip and targets.mirror is None:
+        raise InputError(
+            "augment.flip: nobody said which points change places in a mirror; give data.options.mirrored, pairs of "
+            "points, or set augment.flip = false"
+        )
 
 
 @dataclass
@@ -142,6 +162,8 @@ class BatchMaker(Dataset[Any]):
 
     def _affine(self, source: PictureSet, picture: int) -> np.ndarray:
         """From coordinates of a picture as it lies on the disk to those of what `_find` gives."""
+        if self._has_context:
+            return source.context_affine(picture)
         return source.picture_affine(picture) if self._is_whole else source.original_affine(picture)
 
     def _ssd_windows(
@@ -164,6 +186,11 @@ class BatchMaker(Dataset[Any]):
     def _is_whole(self) -> bool:
         """Whether pictures are fitted before they are changed: all but where a crop is cut from the original."""
         return self.augment is None or self.augment.crop not in ("resized", "ssd")
+
+    @property
+    def _has_context(self) -> bool:
+        """Whether pictures come with what is kept around their windows."""
+        return self.augment is not None and self.augment.crop == "turned"
 
     def _find(self, index: np.ndarray, pictures: list[np.ndarray] | None = None) -> list[np.ndarray]:
         """The pictures as they are before any change."""
@@ -200,4 +227,6 @@ class BatchMaker(Dataset[Any]):
         source: Any = self.pictures
         if index >= len(self.pictures):
             source, index = self.extra, index - len(self.pictures)
+        if self._has_context:
+            return source.context(index)
         return source.picture(index) if whole else source.original(index)

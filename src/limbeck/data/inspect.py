@@ -16,6 +16,7 @@ import numpy as np
 
 from limbeck.console import bar
 from limbeck.data.draws import Draws
+from limbeck.data.placement import context_margin, cut_context, shows_something
 from limbeck.data.raw import RawSplit, read_picture, size_of_picture
 from limbeck.data.remembered import recall, remember, remembered_at
 from limbeck.errors import InputError
@@ -35,7 +36,7 @@ class Inspected:
         rows: [N] row numbers in the raw split, readable ones only.
         hashes: [N] uint64 of the decoded pixels, so that a re-encoded or renamed copy of a picture is still the same.
         errors: reason by row of each unreadable picture.
-        pixels: [N, H, W, 3] uint8 where they were to be kept.
+        pixels: [N, H, W, 3] uint8 where they were to be kept; of windows with what is kept around them.
         sizes: [N, 2] int32 height and width of each picture as it was found.
     """
 
@@ -71,7 +72,9 @@ def inspect_pictures(
         return Inspected(known["rows"], known["hashes"], reasons, None, known["sizes"])
     hashes = np.zeros(len(rows), np.uint64)
     sizes = np.zeros((len(rows), 2), np.int32)
-    pixels = np.empty((len(rows), *image_size, 3), np.uint8) if keep else None
+    down, across = (0, 0) if raw.windows is None else context_margin(image_size)
+    stored = (image_size[0] + 2 * down, image_size[1] + 2 * across)
+    pixels = np.empty((len(rows), *stored, 3), np.uint8) if keep else None
     errors: dict[int, str] = {}
 
     def look(start: int) -> int:
@@ -83,8 +86,14 @@ def inspect_pictures(
                 errors[row] = str(error)
                 continue
             hashes[position], sizes[position] = hash_pixels(picture), picture.shape[:2]
-            if pixels is not None:
+            if pixels is None:
+                continue
+            if raw.windows is None:
                 pixels[position] = fit_picture(picture, image_size, fit)
+            elif shows_something(window := tuple(raw.windows[row].tolist()), picture.shape[:2]):
+                pixels[position] = cut_context(picture, window, image_size)
+            else:  # whoever looks at the annotations leaves it out
+                pixels[position] = 0
         return min(_CHUNK, len(rows) - start)
 
     with bar(description, len(rows), unit="picture") as progress:
@@ -110,7 +119,10 @@ def choose_image_size(
     """
     order = Draws(seed, 0, np.arange(len(rows))).order(0)[:sample]
     sizes = []
-    for row in rows[order]:
+    if raw.windows is not None:
+        sides = (raw.windows[:, [3, 2]] - raw.windows[:, [1, 0]])[rows[order]]
+        sizes = sides[(sides >= 1).all(1)].tolist()
+    for row in rows[order] if raw.windows is None else ():
         try:
             sizes.append(size_of_picture(raw.pictures[int(row)]))
         except InputError:

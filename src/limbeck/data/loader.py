@@ -14,7 +14,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from limbeck.data.augment import Augment
-from limbeck.data.batches import BatchMaker
+from limbeck.data.batches import BatchMaker, check_moves
 from limbeck.data.boxes import BoxTargets
 from limbeck.data.further import SAME_CLASS
 from limbeck.data.picture_set import PictureSet
@@ -97,13 +97,14 @@ class Loader:
             raise InputError("augment.rotate: turns the phase of signals; leave it out for pictures")
         if isinstance(pictures, PictureSet) and pictures.targets is not None:
             check_annotated(pictures.name, augment, sampling=sampling, joins=extra is not None, needs=needs)
+            check_moves(pictures.targets, augment)
         if (
             augment is not None
             and augment.crop == "ssd"
             and not isinstance(getattr(pictures, "targets", None), BoxTargets)
         ):
             raise InputError(
-                "augment.crop = ssd: needs boxes; the crop of other pictures is none, shift, resized or scaled"
+                "augment.crop = ssd: needs boxes; the crop of other pictures is none, shift, resized, scaled or turned"
             )
         self.batch_size = batch_size
         self.views = views

@@ -20,6 +20,7 @@ from limbeck.data.inspect import Inspected, choose_image_size, inspect_pictures
 from limbeck.data.labels import drop_unlabelled_splits, resolve_labels
 from limbeck.data.masks import open_masks
 from limbeck.data.picture_set import DataSplits, PictureSet
+from limbeck.data.points import open_points
 from limbeck.data.radio.record import Signals
 from limbeck.data.raw import Kind, RawData, RawSplit
 from limbeck.data.readers import read_any
@@ -38,7 +39,7 @@ STORE_BYTES = 1_500_000_000
 """Fitted pixels of all splits up to this size are held in memory; beyond it pictures are decoded each time they are
 used.
 """
-OPENERS: dict[Kind, OpenTargets] = {"mask": open_masks, "boxes": open_boxes}
+OPENERS: dict[Kind, OpenTargets] = {"mask": open_masks, "boxes": open_boxes, "points": open_points}
 """Who looks at the annotations of each kind of set."""
 
 
@@ -145,11 +146,8 @@ def open_data(
     if "unlabelled" in sources:
         division["unlabelled"] = ("unlabelled", np.arange(len(sources["unlabelled"].pictures)))
     source, rows = division.get("train", division["test"])
-    size = (
-        _size(image_size)
-        or raw.image_size
-        or choose_image_size(sources[source], rows, seed=seed, square=not is_annotated)
-    )
+    square = raw.kind in ("class", "points")
+    size = _size(image_size) or raw.image_size or choose_image_size(sources[source], rows, seed=seed, square=square)
     if size is None:
         raise InputError(
             f"{where}: none of the sampled pictures can be read; first: {sources[source].name(int(rows[0]), source)}"
@@ -179,9 +177,11 @@ def open_data(
             labels[source][found[split].rows] if source in labels else np.full(len(found[split].rows), -1, np.int64)
         )
         made = _picture_set(name, split, class_names, split_labels, size, fit, sources[source], found[split])
-        sets[split] = replace(made, targets=targets, sizes=found[split].sizes)
+        windows = sources[source].windows
+        windows = None if windows is None else windows[found[split].rows]
+        sets[split] = replace(made, targets=targets, sizes=found[split].sizes, windows=windows)
     review.check_classes({split: pictures for split, pictures in sets.items() if split != "unlabelled"}, raw.kind)
-    if is_annotated:
+    if is_annotated and raw.splits["train"].windows is None:
         review.check_fit(sets, fit, size)
     review.find_leakage(sets, {split: inspected.hashes for split, inspected in found.items()})
     _check_groups(division, raw, review)
@@ -207,6 +207,7 @@ def open_data(
         report=review.report(sets, streamed=raw.stream),
         unlabelled=sets.get("unlabelled"),
         kind=raw.kind,
+        scheme=raw.scheme,
     )
 
 

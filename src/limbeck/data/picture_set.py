@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from limbeck.data.placement import Window, context_margin, context_window, cut_context, window_affine
 from limbeck.data.raw import Kind, RawSplit, read_picture
 from limbeck.data.split import choose_rows
 from limbeck.data.targets import Targets
 from limbeck.pictures import Fit, fit_affine, fit_picture
+from limbeck.point_schemes import PointScheme
 
 if TYPE_CHECKING:
     from limbeck.data.signal_set import SignalSet
@@ -36,6 +38,8 @@ class PictureSet:
         fit: how a picture of another shape became `image_size`.
         targets: what is known of each picture where that is more than one class; `labels` are then all 0. None = labels.
         sizes: [N, 2] height and width of the pictures as they were found; None where nobody asked.
+        windows: [N, 4] left, top, right, bottom: what of each picture as it was found is its picture here; None = all, as
+            `fit` says.
     """
 
     name: str
@@ -49,6 +53,7 @@ class PictureSet:
     _pixels: np.ndarray | None = field(default=None, repr=False)
     targets: Targets | None = field(default=None, repr=False)
     sizes: np.ndarray | None = field(default=None, repr=False)
+    windows: np.ndarray | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -60,12 +65,25 @@ class PictureSet:
 
     def picture(self, index: int) -> np.ndarray:
         """[H, W, 3] uint8 RGB of `image_size`."""
+        if self.windows is not None:
+            return self._inside(self.context(index))
         if self._pixels is not None:
             return self._pixels[self._rows[index]]
         return fit_picture(self.original(index), self.image_size, self.fit)
 
+    def context(self, index: int) -> np.ndarray:
+        """[H', W', 3] uint8 RGB: `picture` with what is kept around its window, on all sides alike."""
+        if self._pixels is not None:
+            return self._pixels[self._rows[index]]
+        if self.windows is None:
+            return self.picture(index)
+        found = read_picture(self._raw.pictures[int(self._rows[index])])
+        return cut_context(found, self._window(index), self.image_size)
+
     def original(self, index: int) -> np.ndarray:
-        """[H, W, 3] uint8 RGB in the picture's own size where it is read from disk, else as `picture`."""
+        """[H, W, 3] uint8 RGB in the picture's own size where it is read from disk whole, else as `picture`."""
+        if self.windows is not None:
+            return self.picture(index)
         if self._pixels is not None:
             return self._pixels[self._rows[index]]
         return read_picture(self._raw.pictures[int(self._rows[index])])
@@ -73,7 +91,7 @@ class PictureSet:
     def pictures(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """[N, H, W, 3] uint8 RGB of several pictures: a copy."""
         if self._pixels is not None:
-            return self._pixels[self._rows[np.asarray(indices, np.int64)]]
+            return self._inside(self._pixels[self._rows[np.asarray(indices, np.int64)]])
         return np.stack([self.picture(int(index)) for index in indices])
 
     def samples(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -82,10 +100,21 @@ class PictureSet:
 
     def original_affine(self, index: int) -> np.ndarray:
         """[2, 3] from coordinates of the picture as it was found to those of what `original` gives."""
-        return self.picture_affine(index) if self._pixels is not None else np.eye(2, 3)
+        whole = self._pixels is None and self.windows is None
+        return np.eye(2, 3) if whole else self.picture_affine(index)
+
+    def context_affine(self, index: int) -> np.ndarray:
+        """[2, 3] from coordinates of the picture as it was found to those of what `context` gives."""
+        if self.windows is None:
+            return self.picture_affine(index)
+        down, across = context_margin(self.image_size)
+        stored = (self.image_size[0] + 2 * down, self.image_size[1] + 2 * across)
+        return window_affine(context_window(self._window(index), self.image_size), stored)
 
     def picture_affine(self, index: int) -> np.ndarray:
         """[2, 3] from coordinates of the picture as it was found to those of what `picture` gives."""
+        if self.windows is not None:
+            return window_affine(self._window(index), self.image_size)
         if self.sizes is None:
             raise ValueError("the sizes of these pictures were not noted")
         height, width = self.sizes[index].tolist()
@@ -104,6 +133,7 @@ class PictureSet:
             _rows=self._rows[indices],
             targets=None if self.targets is None else self.targets.take(indices),
             sizes=None if self.sizes is None else self.sizes[indices],
+            windows=None if self.windows is None else self.windows[indices],
         )
 
     def limited(self, limit: int, *, seed: int = 0) -> PictureSet:
@@ -111,6 +141,18 @@ class PictureSet:
         if limit >= len(self):
             return self
         return self.take(choose_rows(self.labels, limit, seed=seed))
+
+    def _window(self, index: int) -> Window:
+        assert self.windows is not None
+        left, top, right, bottom = self.windows[index].tolist()
+        return left, top, right, bottom
+
+    def _inside(self, pixels: np.ndarray) -> np.ndarray:
+        """What lies within the windows, of [..., H', W', 3] with what is kept around them."""
+        if self.windows is None:
+            return pixels
+        down, across = context_margin(self.image_size)
+        return pixels[..., down : down + self.image_size[0], across : across + self.image_size[1], :]
 
     def class_counts(self) -> np.ndarray:
         """[K] number of pictures of each class; where they have more than one, of labelled pixels or boxes."""
@@ -135,6 +177,7 @@ class DataSplits:
             `left_out_count`, `leakage` (pairs of splits with identical pictures), `warnings`.
         unlabelled: further pictures that join distillation.
         kind: what is known of each picture.
+        scheme: of points, which change places in a mirror and what errors are divided by; None = nobody said.
     """
 
     train: PictureSet | PictureStream | SignalSet
@@ -147,3 +190,4 @@ class DataSplits:
     report: dict[str, Any]
     unlabelled: PictureSet | None = None
     kind: Kind = "class"
+    scheme: PointScheme | None = None

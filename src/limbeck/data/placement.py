@@ -11,12 +11,30 @@ import math
 import numpy as np
 from PIL import Image
 
-__all__ = ["Size", "Window", "combine", "cut_window", "move_points", "resized_window", "scaled_window", "window_affine"]
+__all__ = [
+    "Size",
+    "Window",
+    "combine",
+    "context_margin",
+    "context_window",
+    "cut_context",
+    "cut_window",
+    "move_points",
+    "resized_window",
+    "scaled_window",
+    "shows_something",
+    "turned_affine",
+    "warp",
+    "window_affine",
+]
 
 Window = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of a picture; what lies outside the picture is black."""
 
 Size = tuple[int, int]
+
+_LARGEST = 8  # sides of the picture that a window may have
+_CONTEXT = 8  # around a window an eighth of its side is kept, so that it can be moved and turned
 
 
 def resized_window(crop: np.ndarray, source: Size, size: Size) -> Window:
@@ -77,6 +95,83 @@ def cut_window(picture: np.ndarray, window: Window, size: Size) -> np.ndarray:
         Image.fromarray(picture).resize(inner, Image.Resampling.BILINEAR)
     )
     return out
+
+
+def context_margin(size: Size) -> Size:
+    """(rows, columns) of pixels that are kept above and below, left and right of a window of `size`."""
+    return size[0] // _CONTEXT, size[1] // _CONTEXT
+
+
+def context_window(window: Window, size: Size) -> Window:
+    """The window with what is kept around it.
+
+    Args:
+        window: of the picture.
+        size: (height, width) that it is fitted to.
+    """
+    left, top, right, bottom = window
+    down, across = context_margin(size)
+    wide, tall = across * (right - left) / size[1], down * (bottom - top) / size[0]
+    return left - wide, top - tall, right + wide, bottom + tall
+
+
+def shows_something(window: Window, source: Size) -> bool:
+    """Whether a window is one: finite, of a pixel at least, not far larger than the picture of size `source`, and on it."""
+    left, top, right, bottom = window
+    if not all(math.isfinite(edge) for edge in window) or min(right - left, bottom - top) < 1:
+        return False
+    is_on = left < source[1] and top < source[0] and right > 0 and bottom > 0
+    return is_on and max(right - left, bottom - top) <= _LARGEST * max(source)
+
+
+def cut_context(picture: np.ndarray, window: Window, size: Size) -> np.ndarray:
+    """[H + 2 rows, W + 2 columns, 3] uint8: a window of a picture in `size` and what is kept around it (`context_margin`).
+
+    Bilinear with antialiasing; black outside the picture. The window may lie anywhere.
+    """
+    left, top, right, bottom = context_window(window, size)
+    height, width = picture.shape[:2]
+    x, y, end, low = math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
+    part = picture[max(0, y) : max(0, low), max(0, x) : max(0, end)]
+    if x < 0 or y < 0 or end > width or low > height:
+        black = np.zeros((low - y, end - x, picture.shape[2]), picture.dtype)
+        black[max(0, -y) : max(0, -y) + len(part), max(0, -x) : max(0, -x) + part.shape[1]] = part
+        part = black
+    down, across = context_margin(size)
+    box = (left - x, top - y, right - x, bottom - y)
+    fitted = (size[1] + 2 * across, size[0] + 2 * down)
+    return np.asarray(Image.fromarray(part).resize(fitted, Image.Resampling.BILINEAR, box=box))
+
+
+def turned_affine(turn: np.ndarray, size: Size) -> np.ndarray:
+    """The map that turns a picture about its middle, enlarges it and moves it.
+
+    Args:
+        turn: [4] degrees (clockwise, as y points down), factor above 0, and pixels that it moves (down, right).
+        size: (height, width) of the picture.
+
+    Example:
+        >>> turned_affine(np.array([90.0, 1.0, 0.0, 0.0]), (10, 10)).round(9).tolist()
+        [[0.0, -1.0, 10.0], [1.0, 0.0, 0.0]]
+    """
+    degrees, factor, down, right = turn.tolist()
+    angle = math.radians(degrees)
+    linear = factor * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    middle = np.array([size[1] / 2, size[0] / 2])
+    return np.concatenate([linear, (middle + np.array([right, down]) - linear @ middle)[:, None]], axis=1)
+
+
+def warp(picture: np.ndarray, affine: np.ndarray, size: Size) -> np.ndarray:
+    """[H, W, 3] uint8 of `size`: a picture moved by a map of its coordinates, bilinear, black outside it.
+
+    Without antialiasing: the map must not reduce the picture by much.
+    """
+    linear = np.linalg.inv(affine[:, :2])  # Pillow asks where a pixel of the output comes from
+    back = np.concatenate([linear, -linear @ affine[:, 2:]], axis=1)
+    moved = Image.fromarray(picture).transform(
+        (size[1], size[0]), Image.Transform.AFFINE, tuple(back.ravel().tolist()), Image.Resampling.BILINEAR
+    )
+    return np.asarray(moved)
 
 
 def window_affine(window: Window, size: Size) -> np.ndarray:

@@ -13,11 +13,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from limbeck.pictures import decode, picture_size
+from limbeck.point_schemes import PointScheme
 
 if TYPE_CHECKING:
     from limbeck.data.stream import PictureStream
 
-__all__ = ["BoxAnnotation", "Kind", "Picture", "RawData", "RawSplit", "read_picture", "size_of_picture"]
+__all__ = [
+    "BoxAnnotation",
+    "Kind",
+    "Picture",
+    "PointAnnotation",
+    "RawData",
+    "RawSplit",
+    "read_picture",
+    "size_of_picture",
+]
 
 Picture = str | Path | bytes | np.ndarray
 """A path, the bytes of an encoded file, or pixels: [H, W], [H, W, 1] or [H, W, 3] uint8."""
@@ -44,6 +54,23 @@ class BoxAnnotation:
     crowd: np.ndarray
 
 
+@dataclass(frozen=True)
+class PointAnnotation:
+    """The points in one picture, as they were found.
+
+    Attributes:
+        points: [L, 2] x and y in pixels of the picture, continuous (a pixel's centre lies at + 0.5); NaN = unknown.
+        visible: [L] bool, False = hidden, though its place may be known; None = nobody said.
+        box: x1, y1, x2, y2 that the set gives of the face or thing; None = none.
+        subsets: names of the parts of the set that the picture belongs to, such as `challenging` or `blur`.
+    """
+
+    points: np.ndarray
+    visible: np.ndarray | None = None
+    box: tuple[float, float, float, float] | None = None
+    subsets: tuple[str, ...] = ()
+
+
 @dataclass
 class RawSplit:
     """One split as it was found.
@@ -55,8 +82,10 @@ class RawSplit:
         groups: N values; samples of equal value (a product, a person) never cross splits that Limbeck makes.
         names: N names by which reports call the pictures; None = the paths, or `name[i]`.
         annotations: where the set's kind is not `class`, N of them. `mask`: a path, the bytes of an encoded file or
-            [H, W] uint8, in the size of the picture. `boxes`: a `BoxAnnotation`. `points`: [L, 2] float32 in pixels of
-            the picture, NaN where unknown.
+            [H, W] uint8, in the size of the picture. `boxes`: a `BoxAnnotation`. `points`: a `PointAnnotation`, or the
+            `InputError` that says why there is none.
+        windows: [N, 4] left, top, right, bottom in pixels: what of each picture is fitted, in any aspect (`data.fit` is for
+            whole pictures); black outside the picture, NaN = none is known. None = whole pictures.
     """
 
     pictures: Sequence[Any] | np.ndarray
@@ -64,6 +93,7 @@ class RawSplit:
     groups: Sequence[Any] | np.ndarray | None = None
     names: Sequence[str] | None = None
     annotations: Sequence[Any] | None = None
+    windows: np.ndarray | None = None
 
     def name(self, row: int, fallback: str) -> str:
         """How reports call the picture in `row`."""
@@ -87,6 +117,7 @@ class RawData:
         kind: what is known of each picture.
         mask_values: of masks, value -> class, or -1 = void; any other is a mistake. None = values are classes. 255 is void
             where it is not named.
+        scheme: of points, which change places in a mirror, and what errors are divided by; None = nobody said.
     """
 
     splits: dict[str, RawSplit]
@@ -96,6 +127,7 @@ class RawData:
     stream: PictureStream | None = None
     kind: Kind = "class"
     mask_values: Mapping[int, int] | None = None
+    scheme: PointScheme | None = None
 
 
 def read_picture(picture: Picture) -> np.ndarray:

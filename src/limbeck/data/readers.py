@@ -16,6 +16,8 @@ from limbeck.data.folder import read_folder
 from limbeck.data.hub import read_hub
 from limbeck.data.mask_layouts import read_cityscapes, read_voc_segmentation
 from limbeck.data.mask_sets import read_masks
+from limbeck.data.point_layouts import read_300w, read_cofw, read_wflw
+from limbeck.data.point_sets import read_point_table, read_pts
 from limbeck.data.radio.record import Signals
 from limbeck.data.raw import RawData
 from limbeck.data.signal_readers import (
@@ -48,6 +50,11 @@ DATA: dict[str, Callable[..., RawData | Signals]] = {
     "coco": read_coco,
     "voc_detection": read_voc_detection,
     "yolo": read_yolo,
+    "pts": read_pts,
+    "points": read_point_table,
+    "300w": read_300w,
+    "wflw": read_wflw,
+    "cofw": read_cofw,
     "radio": read_made_radio,
     "radioml2016": read_radioml2016,
     "radioml2018": read_radioml2018,

@@ -22,7 +22,7 @@ __all__ = ["Review"]
 
 _LISTED = 200  # entries of `left_out` in a report; the count is always whole
 _EXAMPLES = 10
-_SEVERAL: dict[Kind, str] = {"mask": "pixels", "boxes": "boxes"}  # what a class is counted by
+_SEVERAL: dict[Kind, str] = {"mask": "pixels", "boxes": "boxes", "points": "places"}  # what a class is counted by
 
 
 @dataclass

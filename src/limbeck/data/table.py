@@ -25,6 +25,7 @@ __all__ = [
     "PictureColumn",
     "find_table_files",
     "read_table",
+    "read_table_file",
     "read_table_splits",
     "schema_class_names",
     "table_column",
@@ -98,7 +99,7 @@ def read_table_splits(
     """
     splits: dict[str, RawSplit] = {}
     for split, paths in files.items():
-        table = pa.concat_tables([_read_file(file) for file in paths], promote_options="permissive")
+        table = pa.concat_tables([read_table_file(file) for file in paths], promote_options="permissive")
         where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} (and {len(paths) - 1} more)"
         if table.num_rows == 0:
             raise InputError(f"{where}: no rows")
@@ -157,7 +158,7 @@ def table_columns(file: Path) -> dict[str, pa.DataType]:
     Raises:
         InputError: not readable.
     """
-    schema = pa.parquet.read_schema(file) if file.suffix.lower() == ".parquet" else _read_file(file).schema
+    schema = pa.parquet.read_schema(file) if file.suffix.lower() == ".parquet" else read_table_file(file).schema
     return {field.name: field.type for field in schema}
 
 
@@ -212,7 +213,12 @@ def _expand(pattern: str, field: str) -> list[Path]:
     return found
 
 
-def _read_file(file: Path) -> pa.Table:
+def read_table_file(file: Path) -> pa.Table:
+    """One table file, whole.
+
+    Raises:
+        InputError: not readable.
+    """
     try:
         if file.suffix.lower() in (".csv", ".tsv", ".txt"):
             options = pa.csv.ParseOptions(delimiter="," if file.suffix.lower() == ".csv" else "\t")

@@ -57,14 +57,15 @@ class Data(Section):
 class Augment(Section):
     """`[augment]`: random changes of training pictures, each a pure function of (seed, view, index)."""
 
-    crop: Literal["none", "shift", "resized", "scaled", "ssd"] = Field(
+    crop: Literal["none", "shift", "resized", "scaled", "ssd", "turned"] = Field(
         "shift",
         description="shift = pad by padding and crop back; resized = random resized crop; scaled = zoom in or out and crop; "
-        "ssd = SSD's crop, for boxes",
+        "ssd = SSD's crop, for boxes; turned = turned by turn, enlarged by zoom, moved by padding",
     )
-    padding: float = Field(0.125, ge=0, le=0.5, description="share of the side, for crop = shift")
+    padding: float = Field(0.125, ge=0, le=0.5, description="share of the side, for crop = shift or turned")
     scale: tuple[float, float] = Field((0.35, 1.0), description="area range, for crop = resized")
-    zoom: tuple[float, float] = Field((0.5, 2.0), description="range of the factor, for crop = scaled")
+    zoom: tuple[float, float] = Field((0.5, 2.0), description="range of the factor, for crop = scaled or turned")
+    turn: float = Field(0.0, ge=0, le=180, description="degrees to either side, for crop = turned")
     flip: bool = Field(True, description="horizontal")
     rand_augment: tuple[int, int] | None = Field(
         None, description="operations, and magnitude from 0 to 30, of torchvision's RandAugment"
@@ -75,6 +76,11 @@ class Augment(Section):
         "magnitudes go to 10",
     )
     erase: float = Field(0.0, ge=0, le=1, description="probability of random erasing")
+    gamma: tuple[float, float] | None = Field(None, description="range of the exponent of brightness, such as [0.5, 2]")
+    blur: float = Field(0.0, ge=0, description="greatest standard deviation of a Gaussian blur, in pixels")
+    noise: float = Field(
+        0.0, ge=0, le=1, description="greatest standard deviation of noise, as a share of the full range"
+    )
     mixup: float = Field(0.0, ge=0, description="alpha; 0 = off")
     cutmix: float = Field(0.0, ge=0, description="alpha; 0 = off")
     rotate: Literal["none", "quarter", "any"] = Field(

@@ -1,0 +1,300 @@
+"""Pictures with points in someone's own files: folders of pictures with a `.pts` file beside each, or tables.
+
+What does not live here: published layouts (`point_layouts`), looking at the points (`points`), crops (`point_crops`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from limbeck.data.folder import SPLIT_NAMES, existing_folder, list_pictures
+from limbeck.data.point_crops import CropPolicy, cropped
+from limbeck.data.raw import PointAnnotation, RawData, RawSplit
+from limbeck.data.table import find_table_files, read_table_splits, table_column
+from limbeck.errors import InputError
+from limbeck.point_schemes import choose_scheme
+
+__all__ = ["from_first_pixel", "groups_of", "points_data", "read_point_table", "read_pts", "read_pts_file"]
+
+Normalizers = Mapping[str, Sequence[int | Sequence[int]]]
+
+
+def read_pts(
+    path: str | None = None,
+    crop: str = "gt_box",
+    pad: float = 0.1,
+    pad_pixels: float = 0.0,
+    square: bool = True,
+    boxes: str | None = None,
+    scheme: str | None = None,
+    mirrored: Sequence[Sequence[int]] | None = None,
+    normalizers: Normalizers | None = None,
+    group_pattern: str | None = None,
+    first_pixel: float = 1.0,
+) -> RawData:
+    """Read a folder of pictures with a `.pts` file of the same stem beside each, or folders named train, val, test of such.
+
+    A picture's subset is the folder that it lies in.
+
+    Args:
+        path: the folder.
+        crop: what is cut out, as `CropPolicy.policy` has it.
+        pad: as `CropPolicy` has it, as are `pad_pixels`, `square` and `boxes`.
+        pad_pixels: see `pad`.
+        square: see `pad`.
+        boxes: see `pad`.
+        scheme: the points' order by name; None = the known one of so many points.
+        mirrored: pairs of points that change places in a mirror; None = the scheme's.
+        normalizers: what errors may be divided by, name -> two points or two lists of points.
+        group_pattern: regular expression whose first group, in a picture's path, names the person or video that never
+            crosses splits.
+        first_pixel: coordinate of the first pixel's centre; 1 as Matlab counts.
+
+    Raises:
+        InputError: no such folder, no pictures with `.pts` files, or options out of range.
+    """
+    policy = CropPolicy(crop, pad, pad_pixels, square, boxes)
+    root = existing_folder(path, "data.path")
+    inner = {SPLIT_NAMES[one.name.lower()]: one for one in root.iterdir() if one.name.lower() in SPLIT_NAMES}
+    folders = inner if "train" in inner else {"train": root}
+    warnings: list[str] = []
+    splits = {}
+    for name, folder in folders.items():
+        pictures = list(list_pictures(folder))
+        paired = [picture for picture in pictures if _beside(picture).is_file()]
+        if not paired:
+            raise InputError(f"{folder}: no picture has a .pts file of the same name beside it")
+        if len(paired) < len(pictures):
+            warnings.append(f"{folder}: {len(pictures) - len(paired)} pictures have no .pts file and are left out")
+        splits[name] = pts_split(paired, first_pixel=first_pixel)
+    return points_data(splits, policy, scheme, mirrored, normalizers, group_pattern, warnings)
+
+
+def read_point_table(
+    path: str | None = None,
+    validation_path: str | None = None,
+    test_path: str | None = None,
+    image_column: str = "image",
+    group_by: str | None = None,
+    points_column: str | None = "landmarks",
+    point_columns: Sequence[str] | None = None,
+    visible_column: str | None = None,
+    box_column: str | None = None,
+    subset_column: str | None = None,
+    split_column: str | None = None,
+    root: str | None = None,
+    crop: str = "none",
+    pad: float = 0.1,
+    pad_pixels: float = 0.0,
+    square: bool = True,
+    boxes: str | None = None,
+    scheme: str | None = None,
+    mirrored: Sequence[Sequence[int]] | None = None,
+    normalizers: Normalizers | None = None,
+    group_pattern: str | None = None,
+    first_pixel: float = 0.0,
+) -> RawData:
+    """Read tables of pictures with the places of their points; empty cells and NaN are unknown points.
+
+    Args:
+        path: as the reader `table` takes it.
+        validation_path: file or pattern of the validation split.
+        test_path: file or pattern of the test split.
+        image_column: paths, bytes, or Hugging Face's {bytes, path}.
+        group_by: column of values that never cross splits.
+        points_column: lists of x and y in turn, or of pairs, or the same as text with spaces or commas between.
+        point_columns: 2L columns of x and y in turn instead.
+        visible_column: lists of L marks, false = hidden.
+        box_column: lists of x1, y1, x2, y2 that the set gives.
+        subset_column: name of the part of the set.
+        split_column: column that says train, val or test.
+        root: folder that paths are relative to.
+        crop: as `read_pts` has it, as are `pad`, `pad_pixels`, `square`, `boxes`, `scheme`, `mirrored`, `normalizers`
+            and `group_pattern`.
+        pad: see `crop`.
+        pad_pixels: see `crop`.
+        square: see `crop`.
+        boxes: see `crop`.
+        scheme: see `crop`.
+        mirrored: see `crop`.
+        normalizers: see `crop`.
+        group_pattern: see `crop`.
+        first_pixel: coordinate of the first pixel's centre; 0 as most libraries count.
+
+    Raises:
+        InputError: a missing file or column, cells of another form, or options out of range.
+    """
+    policy = CropPolicy(crop, pad, pad_pixels, square, boxes)
+
+    def points_of(table: pa.Table, where: str) -> dict[str, Any]:
+        if point_columns:
+            columns = [table_column(table, name, "data.options.point_columns", where) for name in point_columns]
+            cells: list[Any] = [list(row) for row in zip(*(column.to_pylist() for column in columns), strict=True)]
+        elif points_column:
+            cells = table_column(table, points_column, "data.options.points_column", where).to_pylist()
+        else:
+            raise InputError(f"{where}: no points; give data.options.points_column or point_columns")
+        further = {
+            name: table_column(table, column, f"data.options.{name}_column", where).to_pylist()
+            for name, column in (("visible", visible_column), ("box", box_column), ("subset", subset_column))
+            if column
+        }
+        found: list[PointAnnotation | InputError] = []
+        for row, cell in enumerate(cells):
+            known = {name: values[row] for name, values in further.items()}
+            try:
+                found.append(_annotation(cell, known, first_pixel))
+            except InputError as error:
+                found.append(error)
+        return {"annotations": found}
+
+    splits = read_table_splits(
+        find_table_files(path, validation_path, test_path), points_of,
+        image_column=image_column, group_by=group_by, split_column=split_column, root=root,
+    )  # fmt: skip
+    return points_data(splits, policy, scheme, mirrored, normalizers, group_pattern, [])
+
+
+def points_data(
+    splits: Mapping[str, RawSplit],
+    policy: CropPolicy,
+    scheme: str | None,
+    mirrored: Sequence[Sequence[int]] | None,
+    normalizers: Normalizers | None,
+    group_pattern: str | None,
+    warnings: list[str],
+) -> RawData:
+    """What all readers of points return: crops, groups, and the order of the points; they are named by their number.
+
+    The number of points is that of most training pictures; those of another are left out when they are looked at.
+
+    Raises:
+        InputError: no picture has points, or options out of range.
+    """
+    annotations = splits["train"].annotations
+    lengths = Counter(len(one.points) for one in annotations or () if isinstance(one, PointAnnotation))
+    if not lengths:
+        reason = next((str(one) for one in annotations or () if isinstance(one, InputError)), "there are none")
+        raise InputError(f"no training picture has points; first: {reason}")
+    length = lengths.most_common(1)[0][0]
+    known = choose_scheme(length, name=scheme, mirrored=mirrored, normalizers=normalizers)
+    if not scheme and known.mirrored is not None and mirrored is None:
+        warnings.append(f"points are taken to be in the order of {known.name} (data.options.scheme)")
+    warnings.append(policy.sentence())
+    made = cropped(splits, policy)
+    if group_pattern:
+        for name, split in made.items():
+            split.groups = groups_of([split.name(row, name) for row in range(len(split.pictures))], group_pattern)
+    names = tuple(str(number) for number in range(length))
+    return RawData(made, class_names=names, warnings=warnings, kind="points", scheme=known)
+
+
+def groups_of(names: Sequence[str], pattern: str) -> np.ndarray:
+    """[N] the person or video that each picture's name tells; names that do not fit are groups of their own.
+
+    Raises:
+        InputError: no regular expression, one without a group, or one that fits no name.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"data.options.group_pattern = '{pattern}': not a regular expression ({error})") from error
+    if not compiled.groups:
+        raise InputError(f"data.options.group_pattern = '{pattern}': expected one group in brackets, such as (.+)_\\d+")
+    found = [compiled.search(name) for name in names]
+    if not any(found):
+        raise InputError(f"data.options.group_pattern = '{pattern}': fits no picture's name; first: {names[0]}")
+    return np.array([name if match is None else str(match[1]) for name, match in zip(names, found, strict=True)])
+
+
+def pts_split(
+    pictures: Sequence[str], *, first_pixel: float, subsets: Sequence[tuple[str, ...]] | None = None
+) -> RawSplit:
+    """A split of pictures with `.pts` files beside them; what cannot be read is an `InputError` in its place.
+
+    Args:
+        pictures: paths.
+        first_pixel: coordinate of the first pixel's centre.
+        subsets: of each picture; None = the folder that it lies in.
+    """
+    found: list[Any] = []
+    for row, picture in enumerate(pictures):
+        named = (Path(picture).parent.name,) if subsets is None else subsets[row]
+        try:
+            points = from_first_pixel(read_pts_file(_beside(picture)), first_pixel)
+            found.append(PointAnnotation(points, subsets=named))
+        except InputError as error:
+            found.append(error)
+    return RawSplit(list(pictures), annotations=found)
+
+
+def read_pts_file(file: Path) -> np.ndarray:
+    """[L, 2] float32 as a `.pts` file has them: a head, `n_points: L`, and L lines of x and y in curly brackets.
+
+    Raises:
+        InputError: it cannot be read, is of another form, or holds another number of points than it says.
+    """
+    try:
+        text = file.read_text(encoding="utf-8", errors="strict")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not readable ({error})") from error
+    said = re.search(r"n_points:\s*(\d+)", text)
+    body = re.search(r"\{([^}]*)\}", text)
+    if said is None or body is None:
+        raise InputError(f"{file}: not a .pts file; expected n_points: and lines of x and y in curly brackets")
+    try:
+        values = [float(word) for word in body[1].split()]
+    except ValueError as error:
+        raise InputError(f"{file}: {error}; expected lines of x and y") from error
+    if len(values) != 2 * int(said[1]):
+        raise InputError(
+            f"{file}: says n_points: {said[1]} and holds {len(values)} numbers; expected two for each point"
+        )
+    return np.array(values, np.float32).reshape(-1, 2)
+
+
+def from_first_pixel(points: np.ndarray, first_pixel: float) -> np.ndarray:
+    """Coordinates in which the first pixel's centre has a given value, as continuous ones (it lies at 0.5)."""
+    return points + np.float32(0.5 - first_pixel)
+
+
+def _beside(picture: str) -> Path:
+    return Path(picture).with_suffix(".pts")
+
+
+def _annotation(cell: Any, known: Mapping[str, Any], first_pixel: float) -> PointAnnotation:
+    if cell is None or cell == "":
+        raise InputError("no points are known")
+    if isinstance(cell, str):
+        cell = re.split(r"[\s,;]+", cell.strip(" []()"))
+    try:
+        values = np.array(
+            [np.nan if one in (None, "") else one for one in cell] if _is_flat(cell) else cell, np.float32
+        )
+    except (TypeError, ValueError):
+        raise InputError(f"its points are {str(cell)[:60]!r}; expected x and y in turn, or pairs") from None
+    if values.ndim == 1 and values.size % 2 == 0:
+        values = values.reshape(-1, 2)
+    if values.ndim != 2 or values.shape[1] != 2:
+        raise InputError(f"its points are of shape {list(values.shape)}; expected x and y in turn, or pairs")
+    box = known.get("box")
+    if box is not None and len(box) != 4:
+        raise InputError(f"its box is {box!r}; expected x1, y1, x2, y2")
+    shift = 0.5 - first_pixel
+    return PointAnnotation(
+        from_first_pixel(values, first_pixel),
+        None if known.get("visible") is None else np.array(known["visible"], bool),
+        None if box is None else (box[0] + shift, box[1] + shift, box[2] + shift, box[3] + shift),
+        () if not known.get("subset") else (str(known["subset"]),),
+    )
+
+
+def _is_flat(cell: Any) -> bool:
+    return not any(isinstance(one, (list, tuple)) for one in cell)
