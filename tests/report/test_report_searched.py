@@ -229,6 +229,13 @@ def test_columns_are_as_tall_as_the_root_of_their_channels():
     assert not [node for node in root.iter() if node.get("tabindex")]
 
 
+def test_the_map_of_a_single_column_is_written_short():
+    blocks = [dict(layers(64)[0], height=side, width=side) for side in (112, 56, 56)]
+    blocks.append(dict(blocks[0], height=1, width=128))
+    picture = network_picture(Drawn.model_validate({"layers": blocks}), title="t", widest=64)
+    assert [node.text for node in nodes(picture, "tick")][-4:] == ["map", "112²", "56×56", "128"]
+
+
 def test_what_an_adaptation_took_away_is_outlined():
     first, last = (Drawn.model_validate({"layers": layers(*widths)}) for widths in ((96, 16), (64, 8)))
     outlines = nodes(network_picture(last, title="t", widest=96, before=first), "was")

@@ -20,7 +20,7 @@ BLOCKS = {  # block -> colour number, short name beneath the column, name in the
     "conv": (4, "conv", "convolution"),
     "separable": (3, "sep", "depthwise, then 1×1"),
     "inverted": (2, "inv", "inverted residual"),
-    "fused": (0, "fused", "fused inverted residual"),
+    "fused": (0, "fuse", "fused inverted residual"),
     "linear": (1, "full", "fully connected (not to scale)"),
 }
 HEADS, PITCH, TALLEST, TOP, LINE = 74, 31, 64, 18, 13
@@ -104,7 +104,10 @@ def network_picture(network: Drawn, *, title: str, widest: int, before: Drawn | 
         left, right = HEADS + PITCH * place + 3, HEADS + PITCH * (place + count) - 3
         if size:
             canvas.add("line", x1=left, x2=right, y1=height - 17, y2=height - 17, class_="step")
-            canvas.add("text", text=size, x=(left + right) / 2, y=height - 4, class_="tick mid")
+            side = size.partition("×")[0]
+            fits = 6.6 * len(size) <= right - left or size != f"{side}×{side}"
+            text = size if fits else f"{side}²"  # a map that is one column wide
+            canvas.add("text", text=text, x=(left + right) / 2, y=height - 4, class_="tick mid")
         place += count
     return canvas.markup()
 
