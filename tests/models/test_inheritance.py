@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from limbeck.errors import InputError
 from limbeck.models import build, create_model, family_table, inherit_weights
+from limbeck.models.library import ModuleNetwork
+from limbeck.models.providers import adopt_module
 from limbeck.models.slice import crop_into
 
 torch.set_num_threads(1)
@@ -127,7 +130,51 @@ def test_a_layer_that_the_source_lacks_stays_fresh():
 
 
 def test_only_networks_of_tables_take_part():
-    with pytest.raises(InputError, match="must be built from tables"):
+    with pytest.raises(InputError, match="must be built from tables, or neither"):
         inherit_weights(create_model("timm:resnet18", num_classes=5), build(SEED))
     with pytest.raises(InputError, match="takes 1 channels"):
         inherit_weights(build(replace(SEED, in_channels=1)), build(SEED))
+
+
+class Small(nn.Module):
+    def __init__(self, width, classes, kernel=3):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, kernel, padding=kernel // 2)
+        self.norm = nn.BatchNorm2d(width)
+        self.end = nn.Linear(width, classes)
+
+    def forward(self, inputs):
+        return self.end(self.norm(self.conv(inputs)).mean((2, 3)))
+
+
+def adopted(module, classes):
+    owns = {"num_classes": classes, "input_size": (8, 8), "in_channels": 3}
+    return adopt_module(
+        module, lambda **more: ModuleNetwork("outside", "small", module, {}, **more), **owns, where="", source="s"
+    )
+
+
+def test_networks_that_are_no_tables_inherit_by_name():
+    source, target = adopted(Small(6, 5), 5), adopted(Small(4, 5, kernel=5), 5)
+    source.module.norm.running_mean.fill_(3.0)
+    source.normalise_by([0.1] * 3, [0.2] * 3)
+    report = inherit_weights(source, target)
+    assert torch.equal(target.module.conv.weight[:, :, 1:4, 1:4], source.module.conv.weight[:4])
+    assert not target.module.conv.weight[:, :, 0].any()
+    assert torch.equal(target.module.end.weight, source.module.end.weight[:, :4])
+    assert target.module.norm.running_mean.tolist() == [3.0] * 4
+    assert target.normalisation == source.normalisation
+    assert (report.inherited, report.fresh) == (4 * 27 + 4 + 8 + 25, ())
+    fresh = adopted(Small(4, 3), 3)
+    before = fresh.module.end.weight.clone()
+    assert inherit_weights(source, fresh).fresh == ("module.end.weight", "module.end.bias")
+    assert torch.equal(fresh.module.end.weight, before)  # of other classes
+
+
+def test_networks_with_nothing_alike_are_told_and_left_alone():
+    source = adopted(Small(6, 5), 5)
+    source.normalise_by([0.1] * 3, [0.2] * 3)
+    other = adopted(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 5)), 5)
+    with pytest.raises(InputError, match="no parameter of the target has the name"):
+        inherit_weights(source, other)
+    assert other.normalisation["mean"] != [0.1] * 3

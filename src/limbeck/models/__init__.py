@@ -11,7 +11,7 @@ from limbeck.models.names import family_table, list_models
 from limbeck.models.network import Network, TableNetwork, build
 from limbeck.models.signal import SIGNALS
 from limbeck.models.slice import InheritReport, inherit_weights
-from limbeck.models.storage import load_network, save_network
+from limbeck.models.storage import build_described, load_network, save_network
 from limbeck.models.table import Head, Row, Table
 from limbeck.models.tap import tap
 from limbeck.models.weights import FillReport, fill_from, fill_library
@@ -30,6 +30,7 @@ __all__ = [
     "Table",
     "TableNetwork",
     "build",
+    "build_described",
     "choose_boxes",
     "create_model",
     "detector",

@@ -9,7 +9,7 @@ import inspect
 import os
 import socket
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from limbeck.models.weights import FillReport
 from limbeck.parts import find_part
 
 __all__ = [
+    "adopt_module",
     "first_line",
     "load_all_but_classifier",
     "outside_network",
@@ -271,34 +272,59 @@ def outside_network(
     if isinstance(made, Table):
         made = build(made)
     if isinstance(made, nn.Module) and not isinstance(made, Network):
-        normalisation = {
-            key: [float(value) for value in torch.as_tensor(getattr(made, key)).flatten()]
-            for key in ("mean", "std")
-            if hasattr(made, key)
-        }
-        made = ModuleNetwork(
-            "outside",
-            name,
-            made,
-            options,
-            num_classes=num_classes,
-            input_size=size,
-            in_channels=in_channels,
-            **normalisation,
+        shape = {"num_classes": num_classes, "input_size": size, "in_channels": in_channels}
+        module = made
+        made = adopt_module(
+            module,
+            lambda **owns: ModuleNetwork("outside", name, module, options, **owns),
+            where=f"model '{name}'",
+            source=name,
+            **shape,
         )
-        try:
-            out, _ = made.probe(())
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise InputError(
-                f"model '{name}': fails on a picture of {in_channels}x{size[0]}x{size[1]} ({first_line(error)})"
-            ) from error
-        if tuple(out.shape) != (1, num_classes):
-            raise InputError(
-                f"model '{name}': gives {list(out.shape)} for one picture, expected [1, {num_classes}] logits"
-            )
-        made.origin = {"source": name, "weights": "random", "licence": "not stated"}
     if not isinstance(made, Network):
         raise InputError(f"model '{name}': gave a {type(made).__name__}, expected a network, a table or a torch module")
     if made.num_classes != num_classes:
         raise InputError(f"model '{name}': has {made.num_classes} classes, expected {num_classes}")
     return made
+
+
+def adopt_module(
+    module: nn.Module,
+    wrapped: Callable[..., ModuleNetwork],
+    *,
+    where: str,
+    source: str,
+    num_classes: int,
+    input_size: tuple[int, int],
+    in_channels: int,
+) -> ModuleNetwork:
+    """Anyone's module as a network, once it has given logits for one blank picture.
+
+    Args:
+        module: from normalised pictures to logits; may have `mean` and `std` of its own.
+        wrapped: makes the network around it of what every network owns.
+        where: the part in words, for errors.
+        source: for the network's `origin`.
+        num_classes: K.
+        input_size: (height, width).
+        in_channels: of the pictures.
+
+    Raises:
+        InputError: it fails on a picture, or does not give [N, num_classes] logits.
+    """
+    normalisation = {
+        key: [float(value) for value in torch.as_tensor(getattr(module, key)).flatten()]
+        for key in ("mean", "std")
+        if hasattr(module, key)
+    }
+    shape = {"num_classes": num_classes, "input_size": input_size, "in_channels": in_channels}
+    network = wrapped(**shape, **normalisation)
+    try:
+        out, _ = network.probe(())
+    except (RuntimeError, ValueError, IndexError) as error:
+        size = "x".join(map(str, (in_channels, *input_size)))
+        raise InputError(f"{where}: fails on a picture of {size} ({first_line(error)})") from error
+    if tuple(out.shape) != (1, num_classes):
+        raise InputError(f"{where}: gives {list(out.shape)} for one picture, expected [1, {num_classes}] logits")
+    network.origin = {"source": source, "weights": "random", "licence": "not stated"}
+    return network

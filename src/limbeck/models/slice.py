@@ -92,11 +92,18 @@ def choose_channels(value: Tensor, axes: tuple[str | None, ...], keep: Mapping[s
     return value
 
 
+def classifier_of(network: Network) -> str:
+    """The name of the last dense layer that gives the classes; empty where there is none."""
+    dense = [name for name, part in network.named_modules() if isinstance(part, nn.Linear)]
+    return next((one for one in reversed(dense) if network.get_submodule(one).out_features == network.num_classes), "")
+
+
 def inherit_weights(source: Network, target: Network, *, keep: Mapping[str, Tensor] | None = None) -> InheritReport:
     """Fill `target` with the overlap of `source`'s weights: first channels, kernel centres, matching blocks.
 
     Norm statistics and the normalisation of pictures come along. The classifier is inherited only for as many classes.
-    What has no counterpart keeps its fresh values. Build the target with the source's batch-norm eps and padding.
+    What has no counterpart keeps its fresh values. Build the target with the source's batch-norm eps and padding. Of two
+    networks that are not built from tables, what has the same name corresponds.
 
     Args:
         source: the network whose weights are taken.
@@ -105,17 +112,23 @@ def inherit_weights(source: Network, target: Network, *, keep: Mapping[str, Tens
             `channels.channel_map(target)`; for networks of the same blocks in the same order.
 
     Raises:
-        InputError: one of them is not built from a table, or they take pictures of different channels.
+        InputError: only one of them is built from a table, both are not and have nothing alike, or they take pictures of
+            different channels.
     """
-    if not isinstance(source, TableNetwork) or not isinstance(target, TableNetwork):
-        raise InputError("inherit_weights: both networks must be built from tables")
     if source.in_channels != target.in_channels:
         raise InputError(
             f"inherit_weights: the source takes {source.in_channels} channels, the target {target.in_channels}"
         )
-    pairs = [("stem", source.stem, target.stem), *pair_blocks(source, target), ("head", source.head, target.head)]
-    if source.num_classes == target.num_classes:
-        pairs.append(("classifier", source.classifier, target.classifier))
+    left_out = ""
+    if isinstance(source, TableNetwork) and isinstance(target, TableNetwork):
+        pairs = [("stem", source.stem, target.stem), *pair_blocks(source, target), ("head", source.head, target.head)]
+        if source.num_classes == target.num_classes:
+            pairs.append(("classifier", source.classifier, target.classifier))
+    elif isinstance(source, TableNetwork) or isinstance(target, TableNetwork) or keep:
+        raise InputError("inherit_weights: both networks must be built from tables, or neither")
+    else:
+        pairs = [("", source, target)]
+        left_out = classifier_of(target) if source.num_classes != target.num_classes else ""
     axes = channel_map(target).axes if keep else {}
     inherited: dict[str, int] = {}
     with torch.no_grad():
@@ -123,12 +136,15 @@ def inherit_weights(source: Network, target: Network, *, keep: Mapping[str, Tens
             values = theirs.state_dict()
             parameters = {name for name, _ in mine.named_parameters()}
             for name, place in mine.state_dict().items():
-                if name not in values or values[name].dim() != place.dim():
+                full = f"{prefix}.{name}".removeprefix(".")
+                if name not in values or values[name].dim() != place.dim() or full.rpartition(".")[0] == left_out != "":
                     continue
-                value = choose_channels(values[name], axes[f"{prefix}.{name}"], keep) if keep else values[name]
+                value = choose_channels(values[name], axes[full], keep) if keep else values[name]
                 written = crop_into(place, value) if place.dim() else int(place.copy_(value).numel())
                 if name in parameters:
-                    inherited[f"{prefix}.{name}"] = written
+                    inherited[full] = written
+    if not inherited:
+        raise InputError("inherit_weights: no parameter of the target has the name of one of the source")
     target.normalise_by(**source.normalisation)
     target.origin = {
         **target.origin,

@@ -17,6 +17,7 @@ from limbeck.files import atomic_path, read_json, write_json
 from limbeck.models.cifar import cifar_network
 from limbeck.models.heads.names import rebuild_dense
 from limbeck.models.network import Network, build
+from limbeck.models.point_network import point_network
 from limbeck.models.providers import first_line, outside_network, timm_network, torchvision_network
 from limbeck.models.signal import signal_network
 from limbeck.models.table import Table
@@ -24,6 +25,8 @@ from limbeck.models.table import Table
 __all__ = [
     "ARCHITECTURE_FILE",
     "WEIGHTS_FILE",
+    "build_architecture",
+    "build_described",
     "is_saved_network",
     "load_network",
     "load_state",
@@ -137,21 +140,36 @@ def build_architecture(value: Any, where: str | Path) -> Network:
             network: Network = build(Table.from_json(value["table"], where=str(where)))
         elif kind in ("segmentation", "detection"):
             network = rebuild_dense(kind, value, str(where))
-        elif kind in makers:
-            network = makers[kind](
-                value["name"],
-                num_classes=value["num_classes"],
-                input_size=tuple(value["input_size"]),
-                in_channels=value["in_channels"],
-                options=value["options"],
-            )
+        elif kind in makers or kind == "space":
+            shape = {
+                "num_classes": value["num_classes"],
+                "input_size": tuple(value["input_size"]),
+                "in_channels": value["in_channels"],
+                "options": value["options"],
+            }
+            if kind == "space":
+                network = point_network(value["name"], **shape, point=value["point"], where=str(where))
+            else:
+                network = makers[kind](value["name"], **shape)
         else:
-            raise unknown_name("kind", str(kind), ["table", "segmentation", "detection", *makers], where=str(where))
+            known = ["table", "segmentation", "detection", "space", *makers]
+            raise unknown_name("kind", str(kind), known, where=str(where))
         network.normalise_by(*normalisation)
         network.origin = dict(value["origin"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: not a whole description of a network ({first_line(error)})") from error
     return network
+
+
+def build_described(value: Any, where: str | Path) -> Network:
+    """Build the network of a table's JSON, or of a whole description of a network.
+
+    Raises:
+        InputError: a key is missing or wrong.
+    """
+    if isinstance(value, dict) and "kind" in value:
+        return build_architecture(value, where)
+    return build(Table.from_json(value, where=str(where)))
 
 
 def is_saved_network(path: str | Path) -> bool:

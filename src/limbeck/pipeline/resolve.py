@@ -11,7 +11,7 @@ from limbeck.data import Augment
 from limbeck.errors import InputError
 from limbeck.export import EXPORTERS
 from limbeck.measure import open_device
-from limbeck.models import Network
+from limbeck.models import Network, Table
 from limbeck.parts import find_part
 from limbeck.pipeline.adapt import seed_student
 from limbeck.pipeline.context import Context
@@ -71,7 +71,7 @@ def resolve(context: Context) -> None:
     for name, network in networks.items():
         context.problem.check_network(network, where=name)
     if recipe.search is not None:
-        space_of(context)
+        _check_space(context)
     example = context.probe_batch() if recipe.distill is not None else None
     cached = 0
     for lesson in lessons_of(recipe):
@@ -135,6 +135,20 @@ def _check_search(context: Context) -> None:
             )
         if section is not None:
             check_latency_table(context, section, where=name)
+
+
+def _check_space(context: Context) -> None:
+    """Modules have no rows: nothing to make narrower, and no kernels that a table could tell."""
+    search, adapt = context.recipe.search, context.recipe.adapt
+    assert search is not None
+    space = space_of(context)
+    if isinstance(space.candidate(space.reference), Table):
+        return
+    told = f"search.space '{search.space}' builds networks that are no tables"
+    if adapt is not None:
+        raise InputError(f"adapt: {told}, which have no widths to change; leave [adapt] out")
+    if search.latency != "device":
+        raise InputError(f"search.latency = '{search.latency}': {told}, of which no kernels are known; take 'device'")
 
 
 def _check_disk(context: Context, params: int, cached: int) -> None:

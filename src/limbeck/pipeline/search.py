@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from dataclasses import asdict, dataclass
@@ -11,8 +12,9 @@ from typing import Any
 import torch
 
 from limbeck.console import Bar, bar, say
+from limbeck.errors import InputError
 from limbeck.files import fingerprint, read_json, write_json
-from limbeck.models import Network, Table, build, inherit_weights
+from limbeck.models import Network, Table, build_described, inherit_weights
 from limbeck.pipeline.briefly import OpenedRun, train_briefly
 from limbeck.pipeline.budget import search_ceilings
 from limbeck.pipeline.context import Context
@@ -24,6 +26,7 @@ from limbeck.types import Evaluation
 
 __all__ = ["cheapest_network", "search", "seed_network", "space_of", "student_network"]
 
+WORD_OF_CROPPING = "inherit the seed network's weights by cropping"
 EARLY = 2  # generations after which it is judged whether the ceiling starves the controller
 
 
@@ -81,22 +84,23 @@ def search(context: Context) -> StageRecord:
 
     def work(folder: Path) -> dict[str, Any]:
         space, objective, proxy = space_of(context), objective_of(context), section.proxy
-        reference = build(space.build(dict(space.reference)))
+        reference = space.network(space.reference)
         timed = open_latency_source(context, section, reference, folder, where="search")
         takes = "lies beyond the table" if timed.reference_ms is None else f"takes {timed.reference_ms:.3g} ms"
         say(f"search: {space.size:,} networks; the reference {takes}")
 
         def time_candidates(points: list[dict[str, Any]]) -> list[CandidateCost | Exception]:
-            found = timed.time([space.build(point) for point in points])
+            found = timed.time([space.candidate(point) for point in points])
             return [one if isinstance(one, Exception) else _cost(one) for one in found]
 
         def cheap_cost(point: dict[str, Any]) -> tuple[int, int]:
-            table = space.build(point)
-            return table.params(), table.macs()
+            candidate = space.candidate(point)
+            return candidate.params(), candidate.macs()
 
         evaluate = ProxyEvaluation(OpenedRun.of(context))
         if evaluate.seed is not None:
-            say("search: candidates inherit the seed network's weights by cropping")
+            why_not = start_from(evaluate.seed, space.network(space.reference))
+            say(f"search: candidates {f'start fresh: {why_not}' if why_not else WORD_OF_CROPPING}")
         try:
             with bar("search", section.trials, unit="candidate") as progress:
                 study = run_study(
@@ -127,18 +131,19 @@ def search(context: Context) -> StageRecord:
         shutil.rmtree(folder / "candidates", ignore_errors=True)
         tree = study.as_json()
         for trial in tree["trials"]:
-            trial["rows"] = space.build(trial["point"]).rows_text()
+            trial["rows"] = _rows(space, trial["point"])
         tree |= {"space": space.name, "size": space.size, "reference": _reference_row(tree["trials"])}
         if section.retrain_top > 0:
             tree["best"] = _retrain(context, tree, evaluate, objective, folder / "top")
         best = tree["best"]
         numbers = {best["number"], *(one["number"] for one in tree.get("retrained", ()))}
-        chosen = {one["number"]: space.build(one["point"]) for one in tree["trials"] if one["number"] in numbers}
+        chosen = {one["number"]: space.candidate(one["point"]) for one in tree["trials"] if one["number"] in numbers}
         try:
             tree["latencies"] = timed.as_json(chosen)
         finally:
             shutil.rmtree(folder / "probes", ignore_errors=True)
-        return {"study": tree, "architecture": space.build(best["point"]).to_json()}
+        found = space.candidate(best["point"])
+        return {"study": tree, "architecture": found.to_json() if isinstance(found, Table) else found.architecture()}
 
     return context.folder.do("search", inputs, work, world=context.world)
 
@@ -182,9 +187,16 @@ def cheapest_network(context: Context) -> Network:
     """The network of the space with the fewest MACs, found choice by choice: what no budget may be below."""
     space = space_of(context)
     point = dict(space.reference)
+
+    def macs(changed: dict[str, Any]) -> float:
+        try:
+            return space.candidate(changed).macs()
+        except InputError:  # of a space that cannot build all that it names; the search fails such candidates
+            return math.inf
+
     for choice, ids in space.choices.items():
-        point[choice] = min(ids, key=lambda one: space.build({**point, choice: one}).macs())
-    return build(space.build(point))
+        point[choice] = min(ids, key=lambda one: macs({**point, choice: one}))
+    return space.network(point)
 
 
 def seed_network(context: Context) -> Network | None:
@@ -204,12 +216,22 @@ def student_network(context: Context) -> Network:
     torch.manual_seed(context.recipe.seed)
     if context.recipe.search is None:
         return context.create(context.recipe.student, where="student")
-    table = Table.from_json(context.folder.need("search").result["architecture"])
-    network = build(table)
+    network = build_described(context.folder.need("search").result["architecture"], "search")
     seed = seed_network(context)
     if seed is not None:
-        inherit_weights(seed, network)
+        start_from(seed, network)
     return network
+
+
+def start_from(seed: Network, network: Network) -> str:
+    """Crop the seed's weights into a network that shall be trained; why it starts fresh, where modules have nothing alike."""
+    try:
+        inherit_weights(seed, network)
+    except InputError as error:
+        if seed.table is not None and network.table is not None:
+            raise
+        return str(error)
+    return ""
 
 
 @dataclass
@@ -231,9 +253,9 @@ class ProxyEvaluation:
     def network(self, point: dict[str, Any], seed: int) -> Network:
         """A candidate as its training starts."""
         torch.manual_seed(seed)
-        network = build(space_of(self.run.open()).build(point))
+        network = space_of(self.run.open()).network(point)
         if self.seed is not None:
-            inherit_weights(self.seed, network)
+            start_from(self.seed, network)
         return network
 
     def __call__(self, point: dict[str, Any], seed: int, share: float = 1.0) -> Evaluation:
@@ -251,6 +273,15 @@ class ProxyEvaluation:
             seconds=time.perf_counter() - started,
             metrics={name: value for name, value in figures.items() if name != context.task.primary},
         )
+
+
+def _rows(space: Space, point: dict[str, Any]) -> str | None:
+    """A candidate's rows in words; None where it has none, or could not be built."""
+    try:
+        candidate = space.candidate(point)
+    except InputError:  # the study has the reason
+        return None
+    return candidate.rows_text() if isinstance(candidate, Table) else None
 
 
 def _cost(timed: dict[str, Any]) -> CandidateCost:

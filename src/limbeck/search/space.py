@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from limbeck.errors import InputError, unknown_name
+from limbeck.errors import InputError, LimbeckError, unknown_name
 from limbeck.files import fingerprint
+
+if TYPE_CHECKING:  # a study over anything else runs without torch
+    from limbeck.models import Network, Table
+    from limbeck.models.point_network import PointBuilder
 
 __all__ = ["Point", "Scalar", "Space"]
 
@@ -23,9 +27,10 @@ class Space:
     Attributes:
         name: what reports call it.
         choices: the ids of each choice; their order is the order of the decisions.
-        build: point -> `Table` (or any `nn.Module`); must accept every point of the space.
+        build: point -> `Table`, or any `nn.Module` (`candidate`); must accept every point of the space.
         reference: the point that stands for the unchanged reference network; a search tries it first.
         origin: JSON that tells this space from another with the same choices (builder, reference, options).
+        builder: how `open_space` came by it; None where it was made in Python, or is one of ours.
 
     Raises:
         InputError: a choice is empty, repeats an id or has one that is not a scalar, or the reference is not a point.
@@ -36,6 +41,7 @@ class Space:
     build: Callable[[Point], Any]
     reference: Mapping[str, Scalar]
     origin: Mapping[str, Any] = field(default_factory=dict)
+    builder: PointBuilder | None = None
 
     def __post_init__(self) -> None:
         if not self.choices:
@@ -82,3 +88,49 @@ class Space:
                 raise InputError(f"{prefix}: {name} = {given!r} is none of {', '.join(map(repr, ids))}")
             checked[name] = found[0]
         return checked
+
+    def candidate(self, point: Mapping[str, Any]) -> Table | Network:
+        """What a point builds, as everything that counts, times or trains it takes it: both have `params` and `macs`.
+
+        A plain module is wrapped as a network that can be saved: it keeps the space's name and the point.
+
+        Raises:
+            InputError: `build` failed, or gave something else, a module that gives no logits for the data's classes, or a module
+                where nothing is known of which it could be built again.
+        """
+        from torch import nn
+
+        from limbeck.models import Network, Table
+
+        try:
+            built = self.build(dict(point))
+        except LimbeckError:
+            raise
+        except Exception as error:  # anyone's builder
+            what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise InputError(f"space '{self.name}': {dict(point)} cannot be built ({what})") from error
+        if isinstance(built, Table):
+            return built
+        if not isinstance(built, nn.Module):
+            raise InputError(
+                f"space '{self.name}': build gave a {type(built).__name__}, expected a Table or a torch module"
+            )
+        if self.builder is not None:
+            return self.builder.wrap(built, self.check(point))
+        if isinstance(built, Network):
+            return built
+        raise InputError(
+            f"space '{self.name}': builds modules, which are built again by the space's name; "
+            "open it with open_space('package.module:name', ...)"
+        )
+
+    def network(self, point: Mapping[str, Any]) -> Network:
+        """The network of a point with fresh weights (torch's random state).
+
+        Raises:
+            InputError: as `candidate`.
+        """
+        from limbeck.models import Table, build
+
+        built = self.candidate(point)
+        return build(built) if isinstance(built, Table) else built

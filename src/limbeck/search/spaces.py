@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from limbeck.errors import InputError, unknown_name
+from limbeck.models.point_network import PointBuilder
 from limbeck.models.table import Table
 from limbeck.parts import find_part
 from limbeck.search.blocks import mobilenet_blocks
@@ -41,10 +43,11 @@ def open_space(
     """
     where = f"space '{name}'"
     part = find_part("space", name, SPACES, where="search.space")
+    size = (picture_size, picture_size) if isinstance(picture_size, int) else picture_size
     if isinstance(part, Space):
         if options:
             raise InputError(f"{where}: takes no options, got '{next(iter(options))}'")
-        return part
+        return replace(part, builder=PointBuilder(name, {}, num_classes, size))
     given = {
         "reference": reference,
         "num_classes": num_classes,
@@ -60,7 +63,10 @@ def open_space(
         if option in given or (option not in names and not takes_all):
             known = [name for name in names if name not in given]
             raise unknown_name("option", option, known, where=f"search.options of {where}")
-    space = part(**{key: value for key, value in given.items() if key in names or takes_all}, **options)
+    arguments = {key: value for key, value in given.items() if key in names or takes_all} | options
+    space = part(**arguments)
     if not isinstance(space, Space):
         raise InputError(f"{where}: returned a {type(space).__name__}, not a Space")
-    return space
+    if name in SPACES:  # tables all of them
+        return space
+    return replace(space, builder=PointBuilder.of(name, arguments, num_classes=num_classes, input_size=size))
