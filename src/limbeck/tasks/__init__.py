@@ -9,15 +9,17 @@ from limbeck.errors import InputError
 from limbeck.parts import find_part
 from limbeck.tasks.classification import Classification
 from limbeck.tasks.detection import Detection
+from limbeck.tasks.landmarks import Landmarks
 from limbeck.tasks.modulation import Modulation
 from limbeck.tasks.segmentation import Segmentation
 
-__all__ = ["TASKS", "Classification", "Detection", "Modulation", "Segmentation", "open_task"]
+__all__ = ["TASKS", "Classification", "Detection", "Landmarks", "Modulation", "Segmentation", "open_task"]
 
 TASKS: dict[str, type] = {
     "classification": Classification,
     "segmentation": Segmentation,
     "detection": Detection,
+    "landmarks": Landmarks,
     "modulation": Modulation,
 }
 """Name -> task; the constructor's parameters are what the task needs from outside."""
