@@ -21,7 +21,8 @@ class Batch:
         inputs: [N, C, H, W] float32 in [0, 1] for pictures ([N, C, T] for signals).
         target: [N] int64 class indices, -1 where unlabelled; or [N, K] float rows that sum to 1 after mixup or cutmix
             (rows of zeros where unlabelled). Of segmentation [N, H, W] int64 class of each pixel, -1 = void. Of detection
-            [N, M, 5] float32 rows of class, x1, y1, x2, y2 (shares of the picture), class -1 = no further object.
+            [N, M, 5] float32 rows of class, x1, y1, x2, y2 (shares of the picture), class -1 = no further object. Of
+            landmarks [N, L, 2] float32 x and y (shares of the picture), NaN = unknown.
         view: which augmentation of the data set this is (the epoch, or the epoch modulo K with a teacher cache).
         labelled: False when some targets may be -1; lets losses skip the masking otherwise.
         further: what an objective needs of each sample beside that, by name, in the form of `inputs`: `view2`, `view3`
@@ -177,6 +178,7 @@ class Evaluation:
         params: parameter count.
         macs: multiply-accumulates of one forward pass.
         size_bytes: size of the exported file; None when rejected before export.
+        peak_memory_bytes: that loading and running it adds; None where it was not looked for.
         reason: why it was pruned or failed; empty when complete.
         seconds: wall time of the evaluation.
         metrics: further figures by name.
@@ -188,6 +190,7 @@ class Evaluation:
     params: int | None = None
     macs: int | None = None
     size_bytes: int | None = None
+    peak_memory_bytes: int | None = None
     reason: str = ""
     seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from limbeck.models.block_text import read_blocks
 from limbeck.models.cifar import CIFAR
 from limbeck.models.families import MODELS
 from limbeck.models.heads import DENSE, Boxes, choose_boxes, detector, segmenter
+from limbeck.models.landmarks import create_landmarker
 from limbeck.models.load import create_model
 from limbeck.models.names import family_table, list_models
 from limbeck.models.network import Network, TableNetwork, build
@@ -32,6 +33,7 @@ __all__ = [
     "build",
     "build_described",
     "choose_boxes",
+    "create_landmarker",
     "create_model",
     "detector",
     "family_table",
