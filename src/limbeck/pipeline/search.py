@@ -21,12 +21,12 @@ from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import StageRecord
 from limbeck.pipeline.latency import open_latency_source, table_key
 from limbeck.pipeline.train import load_given, train_objective, weights_key
+from limbeck.pipeline.workers import open_workers, storage_url, threads_beside
 from limbeck.search import CandidateCost, Halving, Objective, Space, open_space, run_study
 from limbeck.types import Evaluation
 
 __all__ = ["cheapest_network", "search", "seed_network", "space_of", "student_network"]
 
-WORD_OF_CROPPING = "inherit the seed network's weights by cropping"
 EARLY = 2  # generations after which it is judged whether the ceiling starves the controller
 
 
@@ -67,7 +67,7 @@ def search(context: Context) -> StageRecord:
         "data", "augment", "student", "train", "budget", "search", seed=section.seed, task=context.recipe.task
     )
     # how many processes train, and where the ledger and the table lie, changes no result
-    for without_effect in ("workers", "storage", "latency_table"):
+    for without_effect in ("workers", "engine", "ray", "storage", "latency_table"):
         inputs["search"].pop(without_effect)
     if section.latency != "device":
         inputs["latency_table"] = table_key(section)
@@ -100,7 +100,8 @@ def search(context: Context) -> StageRecord:
         evaluate = ProxyEvaluation(OpenedRun.of(context))
         if evaluate.seed is not None:
             why_not = start_from(evaluate.seed, space.network(space.reference))
-            say(f"search: candidates {f'start fresh: {why_not}' if why_not else WORD_OF_CROPPING}")
+            how = f"start fresh: {why_not}" if why_not else "inherit the seed network's weights by cropping"
+            say(f"search: candidates {how}")
         try:
             with bar("search", section.trials, unit="candidate") as progress:
                 study = run_study(
@@ -118,7 +119,8 @@ def search(context: Context) -> StageRecord:
                     cheap_cost=cheap_cost,
                     evaluate=evaluate,
                     workers=section.workers,
-                    storage=section.storage,
+                    evaluator=open_workers(context, section, evaluate.run, "search"),
+                    storage=storage_url(section.storage),
                     higher_is_better=context.task.higher_is_better,
                     identity={
                         "inputs": fingerprint({k: v for k, v in inputs.items() if k != "search"}),
@@ -266,7 +268,7 @@ class ProxyEvaluation:
         network = self.network(point, seed)
         folder = context.folder.stage("search") / "candidates" / fingerprint([point, seed, share])
         proxy = section.proxy.model_copy(update={"epochs": max(1, round(section.proxy.epochs * share))})
-        figures = train_briefly(context, network, proxy, folder, seed=seed, workers=section.workers)
+        figures = train_briefly(context, network, proxy, folder, seed=seed, threads=threads_beside(section))
         return Evaluation(
             "complete",
             accuracy=figures[context.task.primary],

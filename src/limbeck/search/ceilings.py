@@ -7,7 +7,7 @@ from math import isfinite
 
 from limbeck.errors import InputError
 
-__all__ = ["CandidateCost", "Ceilings"]
+__all__ = ["CandidateCost", "Ceilings", "latency_problem"]
 
 
 @dataclass(frozen=True)
@@ -109,3 +109,10 @@ class Ceilings:
     def _bounds(self) -> dict[str, float]:
         given = {one.name.removeprefix("max_"): getattr(self, one.name) for one in fields(self)}
         return {name: bound for name, bound in given.items() if bound is not None}
+
+
+def latency_problem(latency_ms: float | None) -> str:
+    """What is wrong with a candidate's latency, in words; empty when nothing is."""
+    if latency_ms is not None and isfinite(latency_ms) and latency_ms > 0:
+        return ""
+    return f"latency_ms is {latency_ms}, not a finite number above 0"

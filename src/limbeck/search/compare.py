@@ -8,17 +8,17 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from limbeck.errors import InputError
+from limbeck.search.ceilings import Ceilings
+from limbeck.search.own_evaluation import EvaluateAnything, OwnEvaluation
 from limbeck.search.pareto import hypervolume
 from limbeck.search.reward import Objective
 from limbeck.search.samplers import History, check_sampler, quiet_optuna
-from limbeck.search.space import Point, Space
+from limbeck.search.space import Space
 
 __all__ = ["SamplerComparison", "compare_samplers"]
 
 LAST = 50  # evaluations whose mean says what a sampler proposes in the end
 FIGURES = ("regret", "hypervolume", "last_reward", "distinct")
-
-Evaluated = Callable[[Point], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class SamplerComparison:
 
 def compare_samplers(
     space: Space,
-    evaluate: Evaluated,
+    evaluate: EvaluateAnything,
     samplers: Sequence[str] | Mapping[str, Mapping[str, Any]],
     seeds: Sequence[int],
     evaluations: int = 600,
@@ -80,8 +80,8 @@ def compare_samplers(
 
     Args:
         space: what is searched.
-        evaluate: point -> `accuracy` and `latency_ms`; a pure function. One with a method `all` that returns both of every
-            point, such as `read_tabular`'s, makes regret and hypervolume those of the whole space.
+        evaluate: point -> `accuracy` and `latency_ms`; a pure function, called as `search_space` does. One with a method
+            `all` that returns both of every point, such as `read_tabular`'s, makes regret and hypervolume those of the whole space.
         samplers: names as in `run_study`; or label -> `{"sampler": NAME, ...}` with the sampler's options beside it.
         seeds: of the samplers.
         evaluations: of each run.
@@ -89,7 +89,8 @@ def compare_samplers(
         on_run: told of each run's record as it ends.
 
     Raises:
-        InputError: no such sampler, an option that it does not take, or an empty list.
+        InputError: no such sampler, an option that it does not take, an empty list, or a figure that is missing or cannot
+            be.
 
     Example:
         >>> space = Space("toy", {"a": (0, 1, 2), "b": (0, 1, 2)}, dict, {"a": 0, "b": 0})
@@ -131,16 +132,22 @@ def _options(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _search(
-    space: Space, evaluate: Evaluated, asked: Mapping[str, Any], seed: int, evaluations: int, objective: Objective
+    space: Space,
+    evaluate: EvaluateAnything,
+    asked: Mapping[str, Any],
+    seed: int,
+    evaluations: int,
+    objective: Objective,
 ) -> tuple[list[tuple[float, float]], int]:
     """(accuracy, latency_ms) of each evaluation, in order, and how many points differ."""
     history = History(space, sampler=asked["sampler"], seed=seed, options=_options(asked))
+    own = OwnEvaluation(evaluate, Ceilings())
     trace: list[tuple[float, float]] = []
     seen = set()
     for slot in range(evaluations):
         point, _ = history.draw(slot, 0)
-        found = evaluate(dict(point))
-        accuracy, latency = float(found["accuracy"]), float(found["latency_ms"])
+        found = own.figures(point, seed=seed, share=1.0)
+        accuracy, latency = found["accuracy"], found["latency_ms"]
         history.add(point, "complete", score=objective.score(accuracy, latency), latency_ms=latency, constraints=())
         trace.append((accuracy, latency))
         seen.add(tuple(point.values()))

@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Protocol
 
-from limbeck.errors import InputError, Stopped
+from limbeck.errors import InputError, LimbeckError, Stopped
 from limbeck.search.space import Point
 from limbeck.types import Evaluation
 
@@ -65,6 +65,8 @@ def judge(evaluate: Evaluate, point: Point, seed: int, share: float | None = Non
             evaluation = replace(evaluation, state="failed", accuracy=None, reason=reason)
     except Stopped:
         raise
+    except LimbeckError as error:
+        evaluation = Evaluation("failed", reason=str(error))
     except Exception as error:
         evaluation = Evaluation("failed", reason=tell_error(error))
     return replace(evaluation, seconds=evaluation.seconds or time.perf_counter() - start)

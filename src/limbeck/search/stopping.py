@@ -49,6 +49,11 @@ class StopSignals:
         finally:
             self._may_raise = False
 
+    @property
+    def asked(self) -> str:
+        """What asked to stop: the signal's name, also where a library made a plain interrupt of it on its way."""
+        return self._asked or "an interrupt"
+
     def check(self) -> None:
         """Raise a request that has been waiting.
 

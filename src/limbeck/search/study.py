@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from limbeck.errors import InputError, LimbeckError, Stopped
 from limbeck.files import hold_lock
-from limbeck.search.ceilings import CandidateCost, Ceilings
+from limbeck.search.ceilings import CandidateCost, Ceilings, latency_problem
 from limbeck.search.evaluators import Evaluate, Evaluator, open_evaluator, tell_error
 from limbeck.search.halving import Halving, count_better
 from limbeck.search.ledger import Candidate, Ledger
@@ -19,7 +19,7 @@ from limbeck.search.result import StudyResult, make_result
 from limbeck.search.reward import Objective
 from limbeck.search.samplers import TWO_OBJECTIVES, Direction, History, check_sampler, quiet_optuna
 from limbeck.search.space import Point, Space
-from limbeck.search.stopping import StopRequest, StopSignals
+from limbeck.search.stopping import StopSignals
 from limbeck.types import Evaluation
 
 __all__ = ["MAX_REJECTIONS", "run_study"]
@@ -39,14 +39,15 @@ def run_study(
     batch: int,
     seed: int,
     ceilings: Ceilings,
-    time_candidates: TimeCandidates,
-    cheap_cost: CheapCost,
+    time_candidates: TimeCandidates | None,
+    cheap_cost: CheapCost | None,
     evaluate: Evaluate,
     sampler: str = "tpe",
     sampler_options: Mapping[str, Any] | None = None,
     objective: Objective | None = None,
     halving: Halving | None = None,
     workers: int = 1,
+    evaluator: Callable[[Evaluate, int], Evaluator] = open_evaluator,
     storage: str | None = None,
     higher_is_better: bool = True,
     identity: Mapping[str, Any] | None = None,
@@ -70,7 +71,8 @@ def run_study(
         ceilings: hard bounds.
         time_candidates: points -> one `CandidateCost` each, or what went wrong with that one (an exception or words).
             What it raises ends the search (the device is gone); the candidates under way are asked again next time.
-        cheap_cost: point -> (params, MACs); an error fails the candidate.
+            None = the evaluation tells the latency too, and is held to the ceilings when it ends.
+        cheap_cost: point -> (params, MACs); an error fails the candidate. None = known only from the evaluation.
         evaluate: (point, seed) -> `Evaluation`; must be picklable when `workers` > 1. An error fails the candidate.
         sampler: a name of `SAMPLERS`, or `package.module:name` of a function seed -> Optuna sampler. `nsga2` sees
             accuracy and latency as two objectives, the others what `objective` makes of them.
@@ -79,6 +81,7 @@ def run_study(
         halving: shorter trainings first, after which hopeless candidates are pruned; `evaluate` then takes `share` too.
             The reference is never pruned by it.
         workers: processes that evaluate; 1 = this one.
+        evaluator: (evaluate, workers) -> where evaluations run; the default is this machine, `RayCluster` a cluster.
         storage: Optuna storage URL; None = a journal file in `folder`.
         higher_is_better: direction of the accuracy.
         identity: JSON that must be the same when the search goes on (such as fingerprints of the data and of the proxy
@@ -113,26 +116,23 @@ def run_study(
         **(identity or {}),
     }
     direction: Direction = "maximize" if higher_is_better else "minimize"
-    evaluator = open_evaluator(evaluate, workers)
     signals = StopSignals()
     with (
         quiet_optuna(),
         signals.listening(),
         hold_lock(folder / "driver.lock", busy="another search is at work in this folder"),
+        closing(evaluator(evaluate, workers)) as crew,
     ):
         try:
             ledger = Ledger(folder, space=space, direction=direction, identity=bound_to, storage=storage)
-            driver = _Driver(space, ledger, evaluator, signals, ceilings, seed, on_event or (lambda name, record: None))
+            driver = _Driver(space, ledger, crew, signals, ceilings, seed, on_event or (lambda name, record: None))
             driver.cheap_cost, driver.time_candidates = cheap_cost, time_candidates
             driver.new_history = lambda: History(space, sampler=sampler, seed=seed, options=options)
             driver.halving, driver.is_two_sided = halving, sampler in TWO_OBJECTIVES
             driver.score = objective.score if higher_is_better else lambda accuracy, latency_ms: -accuracy
             driver.run(trials, batch)
-        except KeyboardInterrupt as stop:
-            why = str(stop) if isinstance(stop, StopRequest) else "an interrupt"
-            raise Stopped(f"search stopped by {why}; the same command goes on from {folder}") from None
-        finally:
-            evaluator.close()
+        except KeyboardInterrupt:
+            raise Stopped(f"search stopped by {signals.asked}; the same command goes on from {folder}") from None
         return make_result(
             ledger.candidates,
             ceilings=ceilings,
@@ -146,8 +146,8 @@ def run_study(
 class _Driver:
     """The only one that asks and tells."""
 
-    cheap_cost: CheapCost
-    time_candidates: TimeCandidates
+    cheap_cost: CheapCost | None
+    time_candidates: TimeCandidates | None
     new_history: Callable[[], History]
     score: Callable[[float, float], float]  # accuracy, latency_ms; more is better
     halving: Halving | None
@@ -236,6 +236,8 @@ class _Driver:
         return candidate
 
     def _reject_or_keep(self, candidate: Candidate) -> None:
+        if self.cheap_cost is None:
+            return None
         try:
             params, macs = self.cheap_cost(candidate.point)
         except LimbeckError as error:
@@ -262,13 +264,16 @@ class _Driver:
         """Time all candidates of a generation in one call, then prune those over a ceiling."""
         first = [candidate for candidate in generation if self._twin(candidate) is None]
         untimed = [candidate for candidate in first if "latency_ms" not in candidate.cost]
-        if untimed:
+        if untimed and self.time_candidates is not None:
             with self._signals.interruptible():
                 costs = list(self.time_candidates([dict(candidate.point) for candidate in untimed]))
             if len(costs) != len(untimed):
                 raise ValueError(f"time_candidates returned {len(costs)} results for {len(untimed)} points")
             for candidate, cost in zip(untimed, costs, strict=True):
-                if isinstance(cost, CandidateCost):
+                wrong = latency_problem(cost.latency_ms) if isinstance(cost, CandidateCost) else ""
+                if wrong:
+                    self._finish(candidate, "failed", reason=wrong)
+                elif isinstance(cost, CandidateCost):
                     self._note_cost(
                         candidate,
                         latency_ms=cost.latency_ms,
@@ -306,7 +311,21 @@ class _Driver:
                 ended = next(evaluations, None)
             if ended is None:
                 return
-            judge(running[ended[0]], ended[1])
+            candidate, evaluation = running[ended[0]], ended[1]
+            judge(candidate, self._held_to_ceilings(candidate, evaluation))
+
+    def _held_to_ceilings(self, candidate: Candidate, evaluation: Evaluation) -> Evaluation:
+        """Note the costs that only the evaluation tells: a candidate over a ceiling is pruned, one without latency failed."""
+        told = {name: getattr(evaluation, name) for name in CEILED if candidate.cost.get(name) is None}
+        if told := {name: value for name, value in told.items() if value is not None}:
+            self._note_cost(candidate, **told)
+        if evaluation.state != "complete":
+            return evaluation
+        if over := self._violations(candidate):
+            return replace(evaluation, state="pruned", accuracy=None, reason="; ".join(over))
+        if wrong := latency_problem(candidate.cost.get("latency_ms")):
+            return replace(evaluation, state="failed", accuracy=None, reason=wrong)
+        return evaluation
 
     def _climb(self, candidate: Candidate, evaluation: Evaluation) -> None:
         if evaluation.state != "complete":
