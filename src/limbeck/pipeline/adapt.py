@@ -22,8 +22,8 @@ from limbeck.pipeline.folder import StageRecord
 from limbeck.pipeline.latency import open_latency_source, table_key
 from limbeck.pipeline.search import cheapest_network, student_network
 from limbeck.pipeline.train import finish, load_given, train_to_end, weights_key
+from limbeck.pipeline.workers import open_workers, threads_beside
 from limbeck.recipe import Proxy
-from limbeck.search.evaluators import open_evaluator
 
 __all__ = ["SEED_STAGE", "adapt", "adapted_student", "narrowest_network", "seed_student", "train_seed"]
 
@@ -92,7 +92,8 @@ def adapt(context: Context, upstream: dict[str, Any]) -> StageRecord:
         "data", "augment", "train", "budget", "adapt", seed=section.seed, task=context.recipe.task, **upstream
     )
     inputs["latency_table"] = table_key(section)
-    for without_effect in ("workers", "final", "distill", "headroom", "latency_table"):  # on the result of this stage
+    # how and where proposals are tuned, and what comes after, changes no result of this stage
+    for without_effect in ("workers", "engine", "ray", "final", "distill", "headroom", "latency_table"):
         inputs["adapt"].pop(without_effect)
 
     def work(folder: Path) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def adapt(context: Context, upstream: dict[str, Any]) -> StageRecord:
             return [one if isinstance(one, Exception) else one["latency_ms"] for one in timed.time(tables)]
 
         tune = TuneProposal(OpenedRun.of(context))
-        evaluator = open_evaluator(JudgeProposal(tune), section.workers)
+        evaluator = open_workers(context, section, tune.run, "adapt")(JudgeProposal(tune), section.workers)
         try:
             result = run_netadapt(
                 source,
@@ -187,7 +188,7 @@ class TuneProposal:
         rate = tune.learning_rate or SEED_RATE * train.learning_rate
         proxy = Proxy(epochs=tune.epochs, limit=tune.limit, learning_rate=rate)
         folder = context.folder.stage("adapt") / "tuning" / network.table.fingerprint()
-        figures = train_briefly(context, network, proxy, folder, seed=seed, workers=section.workers)
+        figures = train_briefly(context, network, proxy, folder, seed=seed, threads=threads_beside(section))
         return figures[context.task.primary]
 
 

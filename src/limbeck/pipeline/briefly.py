@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +42,7 @@ class OpenedRun:
 
 
 def train_briefly(
-    context: Context, network: Network, proxy: Proxy, folder: Path, *, seed: int, workers: int
+    context: Context, network: Network, proxy: Proxy, folder: Path, *, seed: int, threads: int | None
 ) -> dict[str, float]:
     """Train a network for a short while, in place, and return its figures on validation.
 
@@ -53,11 +52,11 @@ def train_briefly(
         proxy: for how long, on how much.
         folder: of checkpoints; gone afterwards.
         seed: of the training.
-        workers: such trainings side by side, which share the cores.
+        threads: where the recipe names none; None = torch's own choice.
     """
     recipe = context.recipe
     pictures = context.splits.train if proxy.limit is None else context.splits.train.limited(proxy.limit)
-    train = _settings(recipe.train, proxy, workers=workers)
+    train = _settings(recipe.train, proxy, threads=threads)
     evaluate = context.evaluator(train.device)
     assert evaluate is not None  # resolve refuses such a recipe without a validation split
     taught: dict[str, Any] = {}
@@ -84,16 +83,13 @@ def train_briefly(
     return figures
 
 
-def _settings(train: Train, proxy: Proxy, *, workers: int) -> Train:
-    threads = train.threads
-    if threads is None and workers > 1:  # trainings side by side share the cores
-        threads = max(1, (os.cpu_count() or 1) // workers)
+def _settings(train: Train, proxy: Proxy, *, threads: int | None) -> Train:
     return train.model_copy(
         update={
             "epochs": proxy.epochs,
             "learning_rate": proxy.learning_rate or train.learning_rate,
             "warmup_epochs": min(train.warmup_epochs, proxy.epochs / 4),
             "ema": 0.0,  # an average over so few steps says nothing
-            "threads": threads,
+            "threads": train.threads or threads,
         }
     )

@@ -20,6 +20,7 @@ from limbeck.pipeline.latency import check_latency_table
 from limbeck.pipeline.search import space_of
 from limbeck.pipeline.teacher_cache import check_cache, kept_bytes
 from limbeck.pipeline.train import load_ready
+from limbeck.pipeline.workers import check_workers
 from limbeck.recipe import TrainedModel
 from limbeck.search import check_sampler
 from limbeck.tasks import TASKS
@@ -135,6 +136,7 @@ def _check_search(context: Context) -> None:
             )
         if section is not None:
             check_latency_table(context, section, where=name)
+            check_workers(section, where=name)
 
 
 def _check_space(context: Context) -> None:

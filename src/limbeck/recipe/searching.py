@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, model_validator
 
 from limbeck.recipe.section import Section
 
-__all__ = ["Adapt", "Budget", "Proxy", "Search", "Tune"]
+__all__ = ["Adapt", "Budget", "OnRay", "Proxy", "Search", "Tune"]
 
 Latency = Literal["device", "table", "predictor"]
+Engine = Literal["local", "ray"]
+
+ENGINE = "where workers run: on this machine, or on the Ray cluster that the environment's RAY_ADDRESS names"
 
 
 class Budget(Section):
@@ -53,6 +58,23 @@ class Proxy(Section):
         return self
 
 
+class OnRay(Section):
+    """`[search.ray]`, `[adapt.ray]`: what each worker takes of a Ray cluster."""
+
+    cpus: int = Field(1, ge=1, description="processors, and threads of a training where train.threads names none")
+    gpus: float | None = Field(
+        None,
+        ge=0,
+        description="0.5 = two workers share one; None = 1 where the cluster has any, unless train.device = 'cpu'",
+    )
+
+    @model_validator(mode="after")
+    def _gpus_are_whole_or_shared(self) -> OnRay:
+        if self.gpus is not None and self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus = {self.gpus}: give a part of one, or a whole number")
+        return self
+
+
 class Search(Section):
     """`[search]`: choose the student's architecture under the budget."""
 
@@ -78,6 +100,8 @@ class Search(Section):
     trials: int = Field(16, ge=1, description="candidates that are scored or rejected after timing")
     batch: int = Field(4, ge=1, description="candidates timed together, before they are trained")
     workers: int = Field(1, ge=1, description="training processes under the one driver")
+    engine: Engine = Field("local", description=ENGINE)
+    ray: OnRay = OnRay()
     inherit: bool = Field(True, description="crop a trained or pretrained seed's weights where one exists")
     seed_weights: str | None = Field(None, description="run folder or weights of a trained seed network")
     seed: int = Field(0, ge=0, description="of the sampler and the proxy trainings")
@@ -87,7 +111,10 @@ class Search(Section):
     latency_table: str | None = Field(
         None, description="file that `limbeck latencies` measured on budget.target; exact (table) or fitted (predictor)"
     )
-    storage: str | None = Field(None, description="Optuna storage URL; None = a file in the run folder")
+    storage: str | None = Field(
+        None,
+        description="Optuna storage URL; ${NAME} in it comes from the environment; None = a file in the run folder",
+    )
     retrain_top: int = Field(
         0,
         ge=0,
@@ -97,6 +124,10 @@ class Search(Section):
 
     @model_validator(mode="after")
     def _a_target_is_read(self) -> Search:
+        if self.storage is not None and _holds_a_password(self.storage):
+            raise ValueError(
+                "storage: holds a password, which recipe.json would keep; write ${NAME} and set it in the environment"
+            )
         if self.target_latency_ms is not None and self.objective == "accuracy":
             raise ValueError("target_latency_ms: nothing aims at it; set objective = 'reward' or 'absolute'")
         return self
@@ -104,6 +135,7 @@ class Search(Section):
     @model_validator(mode="after")
     def _a_table_is_read(self) -> Search:
         _check_table(self.latency, self.latency_table)
+        _check_engine(self.engine, self.ray)
         return self
 
 
@@ -133,6 +165,8 @@ class Adapt(Section):
         None, description="file that `limbeck latencies` measured on budget.target; exact (table) or fitted (predictor)"
     )
     workers: int = Field(1, ge=1, description="training processes, each with a proposal")
+    engine: Engine = Field("local", description=ENGINE)
+    ray: OnRay = OnRay()
     seed_weights: str | None = Field(
         None, description="run folder or weights of the trained seed; None = the student is trained first"
     )
@@ -151,9 +185,28 @@ class Adapt(Section):
     @model_validator(mode="after")
     def _a_table_is_read(self) -> Adapt:
         _check_table(self.latency, self.latency_table)
+        _check_engine(self.engine, self.ray)
         return self
 
 
 def _check_table(latency: Latency, table: str | None) -> None:
     if (latency == "device") != (table is None):
         raise ValueError("latency_table: goes with latency = 'table' or 'predictor'; give both or neither")
+
+
+def _check_engine(engine: Engine, ray: OnRay) -> None:
+    if engine == "local" and ray != OnRay():
+        raise ValueError("ray: nothing reads it; set engine = 'ray'")
+
+
+def _holds_a_password(url: str) -> bool:
+    """Whether it is written out in the URL, and not as the name of what holds it."""
+    try:
+        parts = urlsplit(url)
+        given = [
+            parts.password or "",
+            *(value for name, value in parse_qsl(parts.query) if "pass" in name or name == "pwd"),
+        ]
+    except ValueError:  # no URL, which is said where it is opened
+        return False
+    return any(one and not re.fullmatch(r"\$\{\w+\}", one) for one in given)

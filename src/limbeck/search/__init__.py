@@ -12,6 +12,8 @@ from limbeck.search.ceilings import CandidateCost, Ceilings
 from limbeck.search.compare import SamplerComparison, compare_samplers
 from limbeck.search.draws import draw_points
 from limbeck.search.halving import Halving
+from limbeck.search.on_ray import RayCluster
+from limbeck.search.own_evaluation import search_space
 from limbeck.search.pareto import hypervolume, pareto_front
 from limbeck.search.result import StudyResult
 from limbeck.search.reward import Objective, absolute_reward, reward
@@ -35,6 +37,7 @@ __all__ = [
     "Objective",
     "Point",
     "PolicySampler",
+    "RayCluster",
     "SamplerComparison",
     "Scalar",
     "Space",
@@ -52,6 +55,7 @@ __all__ = [
     "read_tabular",
     "reward",
     "run_study",
+    "search_space",
 ]
 
 

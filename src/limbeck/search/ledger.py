@@ -78,6 +78,7 @@ class Ledger:
         self, folder: Path, *, space: Space, direction: Direction, identity: Mapping[str, Any], storage: str | None
     ) -> None:
         self._folder, self._space = folder, space
+        self._storage = storage
         self._where = str(folder / "study.journal") if storage is None else f"search.storage ({_scheme(storage)})"
         self._distributions = {
             name: optuna.distributions.CategoricalDistribution(ids) for name, ids in space.choices.items()
@@ -233,7 +234,10 @@ class Ledger:
         except LimbeckError:
             raise
         except Exception as error:  # whatever a storage or a broken file may raise
-            told = (str(error).splitlines() or [""])[0][:200]
+            told = (str(error).splitlines() or [""])[0]
+            if self._storage is not None:
+                told = told.replace(self._storage, _scheme(self._storage))
+            told = told[:200]
             raise InputError(
                 f"{self._where}: cannot be read as a study ({type(error).__name__}: {told}); "
                 "restore it, or delete it to start over"
