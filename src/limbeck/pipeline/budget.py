@@ -12,7 +12,9 @@ from limbeck.files import read_json, write_json
 from limbeck.measure import measure_artifacts, open_device
 from limbeck.models import Network
 from limbeck.pipeline.context import Context
+from limbeck.protocols import Device
 from limbeck.search import Ceilings
+from limbeck.types import Artifact, Measurement
 
 __all__ = ["adapt_target", "ceilings_of", "check_budget", "search_ceilings", "time_networks", "time_reference"]
 
@@ -87,9 +89,11 @@ def time_networks(
 
     Returns:
         Per network: `latency_ms` (the budget's statistic), `ratio` (to the reference, None without one), `size_bytes` and
-        `peak_memory_bytes` (None unless the budget bounds it); or what went wrong with its export.
+        `peak_memory_bytes` (None unless the budget bounds it); or what went wrong with its export, or with its file on the
+        device.
 
     Raises:
+        LimbeckError: the device refuses the reference too, or every file where there is none.
         InputError: the budget bounds the peak memory, and the device cannot tell it.
     """
     bounds_memory = context.recipe.budget.max_peak_memory_bytes is not None
@@ -106,13 +110,13 @@ def time_networks(
         except LimbeckError as error:
             found.append(error)
     anchor = None if reference is None else export_probe(reference, folder / "reference.onnx", sample_size=size)
-    measured = measure_artifacts(
-        device, artifacts, warmup=PROBE_WARMUP, runs=PROBE_RUNS, reference=anchor, memory=bounds_memory
-    )
-    timed = iter(measured)
-    for record in found:
+    timed = iter(_measure(device, artifacts, anchor, memory=bounds_memory))
+    for place, record in enumerate(found):
         if isinstance(record, dict):
             one = next(timed)
+            if isinstance(one, LimbeckError):
+                found[place] = one
+                continue
             if bounds_memory and one.peak_memory_bytes is None:
                 raise InputError(
                     f"budget.max_peak_memory_bytes: {context.recipe.budget.target} cannot tell the memory of a file; "
@@ -127,6 +131,32 @@ def time_networks(
     for artifact in artifacts:
         Path(artifact.path).unlink(missing_ok=True)
     return found
+
+
+def _measure(
+    device: Device, artifacts: list[Artifact], anchor: Artifact | None, *, memory: bool
+) -> list[Measurement | LimbeckError]:
+    """Time files together; where that fails each by itself, which tells a file that the device refuses from one that is gone."""
+
+    def measured(several: list[Artifact], reference: Artifact | None) -> list[Measurement]:
+        return measure_artifacts(
+            device, several, warmup=PROBE_WARMUP, runs=PROBE_RUNS, reference=reference, memory=memory
+        )
+
+    try:
+        return list(measured(artifacts, anchor))
+    except LimbeckError:
+        if anchor is not None:
+            measured([anchor], None)  # raises where it is the device
+        found: list[Measurement | LimbeckError] = []
+        for artifact in artifacts:
+            try:
+                found += measured([artifact], anchor)
+            except LimbeckError as error:
+                found.append(error)
+        if anchor is None and all(isinstance(one, LimbeckError) for one in found):
+            raise
+        return found
 
 
 def time_reference(context: Context, reference: Network, folder: Path) -> dict[str, Any]:
