@@ -22,3 +22,15 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "small"
     run_recipe(small_recipe(), folder)
     return folder
+
+
+@pytest.fixture
+def quick_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deliverables by the exporter of the probes: the same operators in a twentieth of the time.
+
+    For tests of whole runs that look at something else than the file; `finished_run` and `tests/export` have the real one.
+    """
+    from limbeck.export import onnx, trace
+
+    if trace.has_quick_exporter():
+        monkeypatch.setattr(onnx, "trace", lambda *args, **options: trace.trace(*args, **(options | {"quick": True})))

@@ -119,6 +119,7 @@ def test_every_public_name_is_there(package: str) -> None:
 
 # published rows, which have notes, are all of one kind: `test_recipes_published` holds them to their names and graphs
 @pytest.mark.parametrize("name", [name for name in list_recipes() if not recipe_notes(name)])
+@pytest.mark.usefixtures("quick_export")
 def test_every_shipped_recipe_runs_in_miniature(name: str, tmp_path: Path) -> None:
     """As written but for its size: digits for its pictures, one epoch, a device with known latencies, no downloads."""
     from limbeck.pipeline.run import run_recipe
@@ -147,8 +148,14 @@ def test_every_shipped_recipe_runs_in_miniature(name: str, tmp_path: Path) -> No
     if whole.search is not None:
         changes |= {"search.trials": 1, "search.batch": 1, "search.workers": 1, "search.proxy.epochs": 1}
         changes |= {"search.seed_weights": None, "search.storage": None, "search.options": {}}
+    if whole.adapt is not None:  # few widths to try, and one of them made narrower
+        changes |= {"adapt.max_latency_ms": 0.28, "adapt.headroom": 9.0, "adapt.delta": 0.02, "adapt.divisor": 64}
+        changes |= {"adapt.steps": 1, "adapt.workers": 1, "adapt.tune": {"limit": 16}, "adapt.seed_weights": None}
     recipe, _ = open_recipe(name, changes)
     report = run_recipe(recipe, tmp_path / "run")
+    if whole.adapt is not None:
+        kept = json.loads((tmp_path / "run/stages/adapt/report.json").read_text())["result"]["adaptation"]["iterates"]
+        assert len(kept) == 2
     assert {"student"} <= {model["name"] for model in report["models"]}
     record = json.loads((tmp_path / "run/stages/distill/student/report.json").read_text()) if whole.distill else None
     assert record is None or record["result"]["fit"]["history"][-1]["step"] >= 2
