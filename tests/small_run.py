@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +45,9 @@ def small_recipe(**changes: object) -> Recipe:
     return parse_recipe(small_tree(**changes), where="test")
 
 
-def run_to_report(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """A whole run, with stand-ins for `export` and `measure`: tracing takes most of a small run's time."""
+@contextlib.contextmanager
+def without_files() -> Iterator[None]:
+    """Whole runs with stand-ins for `export` and `measure`: tracing takes most of a small run's time."""
     from limbeck.pipeline import run
     from limbeck.pipeline.folder import StageRecord
 
@@ -59,4 +62,12 @@ def run_to_report(recipe: Recipe, folder: Path) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "export", export)
         patch.setattr(run, "measure", measure)
-        return run.run_recipe(recipe, folder)
+        yield
+
+
+def run_to_report(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """A whole run `without_files`."""
+    from limbeck.pipeline.run import run_recipe
+
+    with without_files():
+        return run_recipe(recipe, folder)
