@@ -139,8 +139,9 @@ def draw_networks(context: Context) -> Iterator[Table]:
 def _draw_points(context: Context, *, seed: int) -> Iterator[Table]:
     space, ceilings, over = space_of(context), ceilings_of(context), 0
     for point in draw_points(space, seed=seed):
-        table = space.build(point)
-        if not isinstance(table, Table):
+        built = space.candidate(point)
+        table = built if isinstance(built, Table) else built.table
+        if table is None:
             raise InputError(
                 f"search.space '{space.name}': builds no tables, of which kernels could be told; take the device"
             )
