@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from limbeck.data import Augment, Loader, RawData, RawSplit, open_data
-from limbeck.data.raw import BoxAnnotation
+from limbeck.data.raw import BoxAnnotation, PointAnnotation
 from limbeck.distill import distillation, teacher_role
 from limbeck.models import create_model
 from limbeck.models.heads import DetectionNetwork
@@ -17,7 +17,7 @@ SAMPLES = 48
 
 def task_of(method):
     """The kind of networks that a method is for."""
-    return "detection" if method == "odkd" else "classification"
+    return {"odkd": "detection", "two_teacher": "landmarks"}.get(method, "classification")
 
 
 def make_network(method, *, is_teacher=False):
@@ -30,14 +30,20 @@ def make_network(method, *, is_teacher=False):
 def make_objective(method, *, seed=0):
     torch.manual_seed(0)  # a ready teacher is the same in every process; what trains is drawn anew
     teacher = make_network(method, is_teacher=True)
+    if task_of(method) == "landmarks":
+        teacher = [teacher, make_network(method, is_teacher=True)]
     torch.manual_seed(seed)
     student = make_network(method)
     teacher = None if teacher_role(method) == "none" else teacher
     options = {"criterion": open_task("detection", num_classes=1).criterion} if task_of(method) == "detection" else {}
+    if task_of(method) == "landmarks":
+        options = {"example": next(points().epoch(0))}
     return distillation(method, student=student, teacher=teacher, num_samples=SAMPLES, epochs=2, **options)
 
 
 def make_loader(objective, *, rank=0, world=1):
+    if objective.sources.keys() == {"student", "tough", "tolerant"}:
+        return points(rank=rank, world=world)
     is_detector = isinstance(objective.deployable(), DetectionNetwork)
     name, side = ("every_method_parts:read_squares", 64) if is_detector else ("digits", 16)
     samples = open_data(name, image_size=side, validation=0, limit=SAMPLES).train
@@ -45,6 +51,26 @@ def make_loader(objective, *, rank=0, world=1):
     return Loader(
         samples, batch_size=16 // world, augment=augment, seed=0, rank=rank, world=world, needs=objective.needs()
     )
+
+
+def points(*, rank=0, world=1):
+    """Batches of pictures with five points each, which is what ten outputs say."""
+    samples = open_data("every_method_parts:read_corners", image_size=16, validation=0).train
+    augment = Augment(crop="shift", flip=False)
+    return Loader(samples, batch_size=16 // world, augment=augment, seed=0, rank=rank, world=world)
+
+
+def read_corners():
+    """Pictures of noise with five points each."""
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (SAMPLES + 4, 16, 16, 3)).astype(np.uint8)
+    annotations = [PointAnnotation(rng.uniform(2, 14, (5, 2)).astype(np.float32)) for _ in pictures]
+    train, test = slice(0, SAMPLES), slice(SAMPLES, None)
+    splits = {
+        split: RawSplit(pictures[rows], annotations=annotations[rows])
+        for split, rows in {"train": train, "test": test}.items()
+    }
+    return RawData(splits, class_names=list("abcde"), kind="points")
 
 
 def read_squares():

@@ -118,6 +118,7 @@ def test_the_gradient_of_weighted_classes_is_that_of_the_papers_cross_entropy():
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_every_method_works_on_detectors_or_is_refused_in_one_line(method):
     teacher = None if teacher_role(method) == "none" else detector(1)
+    teacher = [teacher, detector(2)] if method == "two_teacher" else teacher
     given = {"student": detector(0), "teacher": teacher, "criterion": Detection(K).criterion, "num_samples": 8}
     if method not in WORK:
         with pytest.raises(InputError) as caught:

@@ -322,10 +322,13 @@ def test_a_loss_from_outside_the_package():
     assert set(values) == {"loss", "two_teachers", "task"}
 
 
-OF_DETECTORS = {"odkd"}  # the others also teach classifiers, which these networks are
+OF_OTHERS = {
+    "odkd",
+    "two_teacher",
+}  # of detectors and points; the others also teach classifiers, which these networks are
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - OF_DETECTORS))
+@pytest.mark.parametrize("method", sorted(set(METHODS) - OF_OTHERS))
 def test_every_method_trains_two_steps(method):
     width = {} if method == "pkd" else {"width": 9}  # which compares channel by channel
     student, second, batch = make_net(1), make_net(2, **width), make_batch()
@@ -347,7 +350,7 @@ def test_every_method_trains_two_steps(method):
     assert found[0] > found[1] > found[2]
 
 
-@pytest.mark.parametrize("method", sorted(set(PRESETS) - OF_DETECTORS))
+@pytest.mark.parametrize("method", sorted(set(PRESETS) - OF_OTHERS))
 def test_every_preset_makes_a_graph(method):
     for preset in PRESETS[method]:
         teacher = None if teacher_role(method) == "none" else make_net(2)

@@ -128,6 +128,7 @@ def test_logits_before_they_are_enlarged_are_rows_too():
 def test_a_method_trains_a_segmenter_or_says_why_not(method):
     role = teacher_role(method)
     second = {} if role == "none" else {"teacher": teacher_of()}
+    second = {"teacher": [teacher_of(), teacher_of()]} if method == "two_teacher" else second
     settings = {"student": student_of(), "num_samples": 4, **second}
     if method not in WORK:
         with pytest.raises(InputError) as caught:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from limbeck.distill.branched import byot, one
 from limbeck.distill.features import at, crd, cwd, fitnet, mgd, pkd, reviewkd, rkd, sp
 from limbeck.distill.graph import Graph, teacher_names, with_teachers
+from limbeck.distill.landmarks import two_teacher
 from limbeck.distill.objective import Distillation
 from limbeck.distill.offline import ctkd, dist, dkd, kd, lskd, nkd, odkd, skd, tf_kd_self, wsld, wttm
 from limbeck.distill.online import bdkd, dml, kdcl, switokd
@@ -38,9 +39,9 @@ __all__ = [
     "teacher_role",
 ]
 
-ROLES = ("student", "teacher", "peer", "peers", "criterion", "example", "num_samples", "epochs")
-"""What a method is handed where its signature names it: `teacher` is ready and frozen, `peer` trains from scratch
-along, and `peers` are one or several that do.
+ROLES = ("student", "teacher", "ready_teachers", "peer", "peers", "criterion", "example", "num_samples", "epochs")
+"""What a method is handed where its signature names it: `teacher` is ready and frozen, `ready_teachers` two or more
+that are, `peer` trains from scratch along, and `peers` are one or several that do.
 """
 
 
@@ -75,6 +76,7 @@ METHODS: dict[str, Callable[..., Graph | Distillation]] = {
     "switokd": switokd,
     "tf_kd": tf_kd,
     "tf_kd_self": tf_kd_self,
+    "two_teacher": two_teacher,
     "uskd": uskd,
     "wsld": wsld,
     "wttm": wttm,
@@ -118,6 +120,7 @@ def distillation(
     known = {
         "student": student,
         "teacher": teachers[0] if teachers else None,
+        "ready_teachers": teachers,
         "peer": teachers[0] if teachers else None,
         "peers": teachers,
         "criterion": criterion,
@@ -136,10 +139,10 @@ def distillation(
         what = "a Graph or a Distillation" if len(teachers) < 2 else "a Graph, to learn from several teachers"
         raise InputError(f"method '{method}': must return {what}, not {type(made).__name__}")
     sources: Mapping[str, nn.Module] = made.sources
-    if "peers" not in asked:
+    if not {"peers", "ready_teachers"} & asked.keys():
         sources = with_teachers(sources, teachers, teacher_shares, where=f"method '{method}'")
     elif teacher_shares is not None:
-        raise InputError(f"method '{method}': teacher_shares are of ready teachers; peers have none")
+        raise InputError(f"method '{method}': teacher_shares are of ready teachers in a mean, and here there is none")
     return Distillation(
         sources,
         made.terms,
@@ -190,7 +193,9 @@ def teacher_role(
     """
     if method is not None:
         parameters = inspect.signature(_find(method)).parameters
-        return "frozen" if "teacher" in parameters else "trained" if {"peer", "peers"} & parameters.keys() else "none"
+        if {"teacher", "ready_teachers"} & parameters.keys():
+            return "frozen"
+        return "trained" if {"peer", "peers"} & parameters.keys() else "none"
     edges = [_as_term(term) for term in terms]
     if any(_names_teacher(term.learner) for term in edges):
         return "trained"

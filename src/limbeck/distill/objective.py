@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limbeck.distill.landmarks import OF_POINTS
 from limbeck.distill.pause import Pause
 from limbeck.distill.pixels import is_map
 from limbeck.distill.sources import Frozen, Learner
@@ -69,7 +70,8 @@ class Distillation(nn.Module):
             self._ask(terms, probe.inputs)
             seen = self._observe(probe)
             if example is None:
-                probe = replace(probe, target=_target_for(seen[deploy].out, probe.target))
+                of_points = any(term.loss in OF_POINTS for term in terms)
+                probe = replace(probe, target=_target_for(seen[deploy].out, probe.target, of_points=of_points))
             if pause is not None:
                 self._try_pause(pause, seen, probe)
         self.edges = self._open(terms, seen, probe, criterion, num_samples)
@@ -218,8 +220,10 @@ def _criterion_for(out: Any) -> Callable[[Any, Tensor], Tensor]:
     return (Segmentation if is_map(out) else Classification)(out.shape[1]).criterion
 
 
-def _target_for(out: Any, classes: Tensor) -> Tensor:
-    """A target to probe with, in the form of that task's: classes [N], masks of class 0, no boxes."""
+def _target_for(out: Any, classes: Tensor, *, of_points: bool = False) -> Tensor:
+    """A target to probe with, in the form of that task's: classes [N], masks of class 0, no boxes, points [N, L, 2]."""
+    if of_points and isinstance(out, Tensor) and out.dim() == 2 and out.shape[1] % 2 == 0:
+        return torch.zeros_like(out).view(len(out), -1, 2)
     if isinstance(out, AnchorOutputs):
         return out.class_logits.new_full((len(out.class_logits), 1, 5), -1.0)
     return out.new_zeros((len(out), *out.shape[2:]), dtype=torch.long) if is_map(out) else classes
