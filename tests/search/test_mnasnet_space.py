@@ -278,3 +278,33 @@ def test_wrong_options_are_told_in_one_line(make, options, told):
 @pytest.mark.parametrize("make", [mnasnet_space, flat_space])
 def test_both_keep_the_rules_of_spaces(make):
     check_space(small(make, picture_size=32), num_classes=10)
+
+
+@pytest.mark.parametrize("make", [mnasnet_space, flat_space])
+def test_extremes_and_illegal_combinations_are_repaired_build_and_export(make, tmp_path):
+    """The first and the last id of everything, and what cannot be: squeeze-excite in convolutions, skips across widths,
+    a depth below one layer. Each answers in ONNX Runtime as it does here, and builds the same from JSON.
+    """
+    torch.set_num_threads(1)
+    space = small(make, picture_size=32)
+    corners = [{name: ids[end] for name, ids in space.choices.items()} for end in (0, -1)]
+    wished = {"op": "conv", "se": 0.25, "skip": "identity", "depth": -1}
+    illegal = {name: wished.get(name.rpartition(".")[2], one) for name, one in space.reference.items()}
+    for number, point in enumerate([*corners, illegal]):
+        table = space.build(space.check(json.loads(json.dumps(point))))
+        assert Table.from_json(json.loads(json.dumps(table.to_json()))) == table
+        plans = [plan for row in table.blocks()[1:] for plan in row]
+        assert all(row.repeats >= 1 for row in table.rows)
+        for plan in plans:
+            assert plan.skip != "identity" or (plan.in_channels == plan.out_channels and plan.stride == 1)
+            assert plan.skip != "pool" or plan.in_channels == plan.out_channels
+            assert plan.expands or plan.block not in ("conv", "fused") or plan.squeeze_channels == 0
+        network = build(table).eval()
+        artifact = export_probe(network, tmp_path / f"{number}.onnx", sample_size=(32, 32), preprocess="float32")
+        session = onnxruntime.InferenceSession(artifact.path, providers=["CPUExecutionProvider"])
+        pictures = np.random.default_rng(number).random((1, 3, 32, 32), dtype=np.float32)
+        with torch.no_grad():
+            expected = network(torch.from_numpy(pictures)).softmax(1).numpy()
+        np.testing.assert_allclose(session.run(None, {"pictures": pictures})[0], expected, atol=1e-4)
+    assert {plan.squeeze_channels for plan in plans} == {0}  # of the illegal one: convolutions all
+    assert any(plan.skip == "none" for plan in plans)
