@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -99,3 +101,48 @@ def test_predict_on_device(finished_run, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{picture}: ")
     assert "10 classes" in done.stderr
+
+
+STUBS = {
+    "scontrol": 'tr "," "\\n" <<<"$3"',
+    "srun": 'while [[ $1 == --* ]]; do [[ $1 == --nodelist=* ]] && export NODE=${1#--nodelist=}; shift; done; exec "$@"',
+    "ray": '[[ $1 == start ]] || exit 0; echo "$NODE $*" >>calls; echo $$ >>pids; exec sleep 60',
+    "limbeck": "until (($(cat pids 2>/dev/null | wc -l) == 2)); do sleep 0.02; done\n"
+    'echo "$RAY_ADDRESS ${#RAY_AUTH_TOKEN} $*" >>calls; [[ $* != *wait* ]] || { echo up >up; exec sleep 60; }; exit 3',
+}
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_slurm_ray(tmp_path, is_stopped):
+    """With stand-ins for Slurm's commands and Ray's: which node starts what, how it ends, and that nothing outlives it."""
+    for name, body in STUBS.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    job = {"SLURM_CPUS_PER_TASK": "8", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "a1,a2"}
+    more = ["--set", "name=wait"] if is_stopped else ["--plain"]
+    script = subprocess.Popen(
+        ["bash", EXAMPLES / "slurm_ray.sh", "my.toml", *more],
+        env={**os.environ, **job, "PATH": path, "WORKERS_PER_NODE": "2"},
+        cwd=tmp_path,
+    )
+    if is_stopped:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "up").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        script.terminate()
+    assert script.wait(timeout=30) == (128 + 15 if is_stopped else 3)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    shared = "--num-cpus=8 --num-gpus=0 --block"
+    assert sorted(calls) == [
+        f"a1 start --head --port=20007 --include-dashboard=false {shared}",
+        "a1:20007 64 search my.toml --set search.engine=ray --set search.workers=4 --set search.ray.cpus=4 "
+        + " ".join(more),
+        f"a2 start --address=a1:20007 {shared}",
+    ]
+    started = [Path(f"/proc/{pid}") for pid in (tmp_path / "pids").read_text().split()]
+    assert len(started) == 2
+    deadline = time.monotonic() + 10
+    while any(process.exists() for process in started) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(process.exists() for process in started)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from limbeck.recipe.data import Augment, Data
 from limbeck.recipe.delivery import Baselines, Calibrate, Export, Measure
 from limbeck.recipe.reading import parse_recipe, read_recipe, recipe_schema
-from limbeck.recipe.searching import Adapt, Budget, Proxy, Search, Tune
+from limbeck.recipe.searching import Adapt, Budget, OnRay, Proxy, Search, Tune
 from limbeck.recipe.section import Section
 from limbeck.recipe.training import Assistant, Distill, Model, OneTeacher, Teacher, TermRecipe, Train, TrainedModel
 from limbeck.recipe.whole import Recipe
@@ -22,6 +22,7 @@ __all__ = [
     "Export",
     "Measure",
     "Model",
+    "OnRay",
     "OneTeacher",
     "Proxy",
     "Recipe",

@@ -101,7 +101,7 @@ class Search(Section):
     batch: int = Field(4, ge=1, description="candidates timed together, before they are trained")
     workers: int = Field(1, ge=1, description="training processes under the one driver")
     engine: Engine = Field("local", description=ENGINE)
-    ray: OnRay = OnRay()
+    ray: OnRay = Field(OnRay(), description="what each worker takes there")
     inherit: bool = Field(True, description="crop a trained or pretrained seed's weights where one exists")
     seed_weights: str | None = Field(None, description="run folder or weights of a trained seed network")
     seed: int = Field(0, ge=0, description="of the sampler and the proxy trainings")
@@ -166,7 +166,7 @@ class Adapt(Section):
     )
     workers: int = Field(1, ge=1, description="training processes, each with a proposal")
     engine: Engine = Field("local", description=ENGINE)
-    ray: OnRay = OnRay()
+    ray: OnRay = Field(OnRay(), description="what each worker takes there")
     seed_weights: str | None = Field(
         None, description="run folder or weights of the trained seed; None = the student is trained first"
     )
