@@ -17,9 +17,9 @@ from limbeck.files import atomic_path, read_json, write_json
 from limbeck.models.cifar import cifar_network
 from limbeck.models.heads.names import rebuild_dense
 from limbeck.models.network import Network, build
-from limbeck.models.point_network import point_network
 from limbeck.models.providers import first_line, outside_network, timm_network, torchvision_network
 from limbeck.models.signal import signal_network
+from limbeck.models.space_network import space_network
 from limbeck.models.table import Table
 
 __all__ = [
@@ -148,7 +148,7 @@ def build_architecture(value: Any, where: str | Path) -> Network:
                 "options": value["options"],
             }
             if kind == "space":
-                network = point_network(value["name"], **shape, point=value["point"], where=str(where))
+                network = space_network(value["name"], **shape, point=value["point"], where=str(where))
             else:
                 network = makers[kind](value["name"], **shape)
         else:

@@ -12,7 +12,7 @@ from limbeck.files import fingerprint
 
 if TYPE_CHECKING:  # a study over anything else runs without torch
     from limbeck.models import Network, Table
-    from limbeck.models.point_network import PointBuilder
+    from limbeck.models.space_network import SpaceBuilder
 
 __all__ = ["Point", "Scalar", "Space"]
 
@@ -41,7 +41,7 @@ class Space:
     build: Callable[[Point], Any]
     reference: Mapping[str, Scalar]
     origin: Mapping[str, Any] = field(default_factory=dict)
-    builder: PointBuilder | None = None
+    builder: SpaceBuilder | None = None
 
     def __post_init__(self) -> None:
         if not self.choices:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from limbeck.errors import InputError, unknown_name
-from limbeck.models.point_network import PointBuilder
+from limbeck.models.space_network import SpaceBuilder
 from limbeck.models.table import Table
 from limbeck.parts import find_part
 from limbeck.search.blocks import mobilenet_blocks
@@ -47,7 +47,7 @@ def open_space(
     if isinstance(part, Space):
         if options:
             raise InputError(f"{where}: takes no options, got '{next(iter(options))}'")
-        return replace(part, builder=PointBuilder(name, {}, num_classes, size))
+        return replace(part, builder=SpaceBuilder(name, {}, num_classes, size))
     given = {
         "reference": reference,
         "num_classes": num_classes,
@@ -69,4 +69,4 @@ def open_space(
         raise InputError(f"{where}: returned a {type(space).__name__}, not a Space")
     if name in SPACES:  # tables all of them
         return space
-    return replace(space, builder=PointBuilder.of(name, arguments, num_classes=num_classes, input_size=size))
+    return replace(space, builder=SpaceBuilder.of(name, arguments, num_classes=num_classes, input_size=size))

@@ -18,10 +18,10 @@ from limbeck.models.providers import adopt_module, first_line
 from limbeck.models.table import Table
 from limbeck.parts import find_part
 
-__all__ = ["PointBuilder", "PointNetwork", "point_network"]
+__all__ = ["SpaceBuilder", "SpaceNetwork", "space_network"]
 
 
-class PointNetwork(ModuleNetwork):
+class SpaceNetwork(ModuleNetwork):
     """A module that a space built; `architecture()` keeps the space's name and arguments, and the point."""
 
     def __init__(self, name: str, module: nn.Module, options: dict[str, Any], point: Mapping[str, Any], **owns: Any):
@@ -34,7 +34,7 @@ class PointNetwork(ModuleNetwork):
 
 
 @dataclass(frozen=True)
-class PointBuilder:
+class SpaceBuilder:
     """Where a space came from and what data it is for: all that its modules are wrapped and built again by.
 
     Attributes:
@@ -52,7 +52,7 @@ class PointBuilder:
     in_channels: int = 3
 
     @classmethod
-    def of(cls, name: str, arguments: Mapping[str, Any], **data: Any) -> PointBuilder:
+    def of(cls, name: str, arguments: Mapping[str, Any], **data: Any) -> SpaceBuilder:
         """With a table among the arguments turned into JSON."""
         told = {key: one.to_json() if isinstance(one, Table) else one for key, one in arguments.items()}
         return cls(name, told, **data)
@@ -75,13 +75,13 @@ class PointBuilder:
         height, width = (own, own) if isinstance(own, int) else own
 
         def wrapped(**owns: Any) -> ModuleNetwork:
-            return PointNetwork(self.name, module, dict(self.arguments), point, **owns)
+            return SpaceNetwork(self.name, module, dict(self.arguments), point, **owns)
 
         shape = {"num_classes": self.num_classes, "input_size": (height, width), "in_channels": self.in_channels}
         return adopt_module(module, wrapped, where=where, source=self.name, **shape)
 
 
-def point_network(
+def space_network(
     name: str,
     *,
     num_classes: int,
@@ -91,7 +91,7 @@ def point_network(
     point: Mapping[str, Any],
     where: str,
 ) -> Network:
-    """Build the network of a `PointNetwork`'s architecture again, with fresh weights.
+    """Build the network of a `SpaceNetwork`'s architecture again, with fresh weights.
 
     Args:
         name: `package.module:name` of the space or its function; looked for also in the working directory.
@@ -118,7 +118,7 @@ def point_network(
     module = space.build(space.check(point, where=str(where)))
     if not isinstance(module, nn.Module):
         raise InputError(f"{told}: built a {type(module).__name__}, where it was a torch module")
-    return PointBuilder(name, options, num_classes, input_size, in_channels).wrap(module, point, where=where)
+    return SpaceBuilder(name, options, num_classes, input_size, in_channels).wrap(module, point, where=where)
 
 
 def _arguments(options: Mapping[str, Any], where: str) -> dict[str, Any]:
