@@ -135,7 +135,9 @@ def measure(
         ),
     ] = None,
     runs: Annotated[int | None, typer.Option(help="timed calls; default 300", min=20)] = None,
-    size: Annotated[int, typer.Option(help="picture side for a model's name", min=1)] = 224,
+    size: Annotated[
+        int | None, typer.Option(help="for a model's name: picture side, default 224; samples of a frame, 128", min=1)
+    ] = None,
     out: OutOption = None,
     changes: SetOption = None,
     as_json: JsonOption = False,

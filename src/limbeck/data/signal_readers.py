@@ -22,11 +22,12 @@ from limbeck.data.radio import (
     read_signals,
     write_signals,
 )
+from limbeck.data.radio.sigmf import DATA, META
 from limbeck.data.radio.signals import check_order
 from limbeck.errors import InputError, unknown_name
 from limbeck.files import fingerprint
 
-__all__ = ["read_made_radio", "read_radioml2016", "read_radioml2018", "read_sigmf_set", "read_signal_set"]
+__all__ = ["find_signals", "read_made_radio", "read_radioml2016", "read_radioml2018", "read_sigmf_set", "read_signal_set"]
 
 HOME = "data"  # where made and converted sets are kept, as downloaded ones are
 ALONE = 20_000  # frames below which starting further processes costs more than they save
@@ -168,6 +169,19 @@ def read_sigmf_set(
         channel=channel,
         classes=classes,
     )
+
+
+def find_signals(path: Path) -> str:
+    """The reader (as in `data.name`) for what lies at `path`, by its name.
+
+    Raises:
+        InputError: nothing there.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    if path.suffix in (META, DATA) or (path.is_dir() and any(path.rglob(f"*{META}"))):
+        return "sigmf"
+    return "radioml2016" if path.suffix in (".pkl", ".pickle", ".dat") else "signals"
 
 
 def _given(path: str | None, what: str) -> Path:

@@ -22,7 +22,7 @@ from limbeck.data.split import choose_rows, hold_out
 from limbeck.errors import InputError
 from limbeck.files import fingerprint
 
-__all__ = ["all_signals", "open_signals"]
+__all__ = ["all_signals", "open_signals", "refuse_picture_fields"]
 
 VALIDATION_SALT = 1_000_003  # another order than the test's
 EXAMPLES = 10

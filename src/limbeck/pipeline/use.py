@@ -38,9 +38,13 @@ def evaluate_model(model: str, data: str, *, target: str = "onnxruntime") -> dic
 
     deployed = load(model)
     kind = deployed.task if deployed.task in PROBLEMS else "classification"
+    kind = "modulation" if deployed.takes_signals else kind
     task = open_task(kind, num_classes=len(deployed.class_names), image_size=deployed.input_size)
     problem = open_problem(kind, task, deployed.class_names)
-    pictures = _judged_pictures(model, deployed, data, task.target_kind)
+    if deployed.takes_signals:
+        pictures = _judged_signals(model, deployed, data)
+    else:
+        pictures = _judged_pictures(model, deployed, data, task.target_kind)
     device = open_device(target)
     artifact = read_artifact(deployed.path)
 
@@ -77,6 +81,24 @@ def _judged_pictures(model: str, deployed: DeployedModel, data: str, kind: Any) 
     return pictures
 
 
+def _judged_signals(model: str, deployed: DeployedModel, data: str) -> Any:
+    """The frames to judge a model on, with its own classes; recordings are cut as the run cut its own."""
+    from limbeck.data.readers import read_any
+    from limbeck.data.signal_readers import find_signals
+    from limbeck.data.signal_splits import all_signals
+
+    path, length = Path(data).expanduser(), deployed.input_size[1]
+    name, options = find_signals(path), {}
+    if name == "sigmf":
+        recipe = Path(model) / "recipe.json"
+        section = read_json(recipe)["data"] if recipe.is_file() else {}
+        options = section["options"] if section.get("name") == name else {"frame_length": length}
+    frames = all_signals(read_any(name, {"path": data}, options=options), name=path.name)
+    if frames.image_size[1] != length:
+        raise InputError(f"{data}: its frames have {frames.image_size[1]} samples; the model takes {length}")
+    return replace(frames, labels=match_classes(frames.class_names, deployed, where=data)[frames.labels])
+
+
 def match_classes(names: tuple[str, ...], deployed: DeployedModel, *, where: str) -> np.ndarray:
     """[data classes] -> index in the model's classes, by name.
 
@@ -91,8 +113,8 @@ def match_classes(names: tuple[str, ...], deployed: DeployedModel, *, where: str
     return np.array([known[name] for name in names])
 
 
-def measure_anything(thing: str, *, target: str, runs: int, size: int) -> dict[str, Any]:
-    """Time an ONNX file, or a model by name (with random weights, exported first), on a target.
+def measure_anything(thing: str, *, target: str, runs: int, size: int | None) -> dict[str, Any]:
+    """Time an ONNX file, or a model by name (with random weights, exported first), on a target; `size` as the command has it.
 
     Raises:
         InputError: no such file or model, or the target cannot be opened.
@@ -108,14 +130,16 @@ def measure_anything(thing: str, *, target: str, runs: int, size: int) -> dict[s
         raise InputError(f"{thing}: not an ONNX file, a recipe or a run folder")
     from limbeck.export import export_probe
     from limbeck.models import create_model
+    from limbeck.models.signal import find_signal
 
-    network = create_model(thing, input_size=(size, size))
+    network = create_model(thing, input_size=size or (128 if find_signal(thing) else 224))
+    height, width = network.input_size
     with tempfile.TemporaryDirectory() as scratch:
-        artifact = export_probe(network, Path(scratch) / "probe.onnx", sample_size=(size, size))
+        artifact = export_probe(network, Path(scratch) / "probe.onnx", sample_size=network.input_size)
         (measurement,) = measure_artifacts(device, [artifact], warmup=30, runs=runs)
     return {
         **measurement.as_json(),
-        "artifact": f"{thing} at {size} x {size}, random weights",
+        "artifact": f"{thing} at {height} x {width}, random weights",
         "params": network.params(),
         "macs": network.macs(),
     }

@@ -56,7 +56,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Curve:
-    """One training curve: (epoch, value) pairs, and the epoch that was kept."""
+    """One curve: (epoch, value) pairs, and the epoch that was kept; or values along something else."""
 
     label: str
     points: list[tuple[float, float]]
@@ -186,13 +186,13 @@ def reliability_chart(diagram: Diagram, *, title: str, counted: str = "pictures"
     return canvas.markup()
 
 
-def curves_chart(curves: Sequence[Curve], *, title: str, metric: str) -> Markup | None:
-    """Draw training curves by epoch, a ring on the epoch that was kept; None without two points in any of them."""
+def curves_chart(curves: Sequence[Curve], *, title: str, metric: str, along: str = "epoch") -> Markup | None:
+    """Draw curves by epoch, a ring on the epoch that was kept, or along something else; None without two points in any."""
     shown = [curve for curve in curves if len(curve.points) > 1]
     if not shown:
         return None
     unit = 0.01 if is_share(metric) else 1
-    canvas = Canvas(WIDTH, 270, label=f"{title} by epoch: {', '.join(curve.label for curve in shown)}")
+    canvas = Canvas(WIDTH, 270, label=f"{title} by {along}: {', '.join(curve.label for curve in shown)}")
     epochs = [epoch for curve in shown for epoch, _ in curve.points]
     values = [value for curve in shown for _, value in curve.points]
     x = Scale(min(epochs), max(epochs), LEFT, WIDTH - RIGHT)
@@ -203,7 +203,7 @@ def curves_chart(curves: Sequence[Curve], *, title: str, metric: str) -> Markup 
         floor=min(0.0, *values) if min(values) >= 0 else None,
         ceiling=1 if unit < 1 else None,
     )
-    canvas.axes(x, y, x_title="epoch", y_title=title + (", %" if unit < 1 else ""), y_unit=unit)
+    canvas.axes(x, y, x_title=along, y_title=title + (", %" if unit < 1 else ""), y_unit=unit)
     for curve in shown:
         canvas.add("path", d=path([(x(e), y(v)) for e, v in curve.points]), class_=f"curve h{curve.hue}")
     for curve in shown:

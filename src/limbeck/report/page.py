@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from limbeck.report import candidates, charts, numerals, tables
+from limbeck.report.by_snr import snr_view
 from limbeck.report.schema import Model, Report, parse_report
 from limbeck.report.searched import adapt_view, search_view, searches_table, time_bars
 from limbeck.report.seeds import attach_seeds
@@ -77,6 +78,7 @@ def render(report: dict[str, Any], *, pictures: dict[str, Any] | None = None) ->
         "reliability": _reliability(read),
         "curves": _curves(read, primary),
         "confusions": _confusions(read, pictures or {}),
+        "snr": snr_view(read),
         "classes": tables.classes_table(read.models),
         "per_class": next((model.per_class.name for model in read.models if model.per_class), ""),
         "examples": _pictured(pictures or {}, "examples", "picture", "text"),
@@ -189,8 +191,9 @@ def _sections(view: dict[str, Any]) -> dict[str, str]:
         "trade-off": ("Accuracy against latency", view["models_chart"] or view["search_chart"]),
         "calibration": ("Confidence", view["reliability"]),
         "confusions": ("Confusions", view["confusions"]),
+        "snr": ("Accuracy by SNR", view["snr"]),
         "classes": ("Classes", view["classes"]),
-        "examples": ("Pictures", view["examples"]),
+        "examples": ("Mistaken frames" if report.signals else "Pictures", view["examples"]),
         "training": ("Training", view["curves"] or view["fits"]),
         "search": ("Search", view["search"]),
         "adapt": ("Adaptation", view["adapt"]),

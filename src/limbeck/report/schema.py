@@ -17,6 +17,7 @@ from limbeck.errors import InputError
 from limbeck.files import read_json
 from limbeck.report.records import Count, Record, Share
 from limbeck.report.searching import Adaptation, Study
+from limbeck.report.snr import Level, LevelParity, SignalFindings
 
 __all__ = ["Report", "as_json", "check_report", "parse_report", "read_report", "report_schema"]
 
@@ -129,6 +130,7 @@ class Model(Record):
     artifact: str | None = None
     reliability: Reliability | None = None
     per_class: PerClass | None = None
+    per_snr: list[Level] | None = Field(default=None, description="of signals, from the lowest SNR to the highest")
     withheld: str | None = Field(default=None, description="why the file is not handed over")
     fit: Fit | None = None
 
@@ -136,10 +138,12 @@ class Model(Record):
 class Gate(Record):
     """One parity gate."""
 
+    model: str | None = None
     artifact: str | None = None
     device: str | None = None
     kind: str | None = None
     passed: bool
+    by_snr: list[LevelParity] | None = None
     text: str | None = None
 
 
@@ -167,6 +171,7 @@ class Pictures(Record):
 
     name: str | None = None
     classes: Count | list[Any] | None = Field(default=None, description="how many, or their names")
+    class_names: list[str] | None = Field(default=None, description="by index")
     counts: dict[str, Count | None] | None = None
     left_out: list[LeftOut] | Count | None = None
     left_out_count: Count | None = Field(
@@ -259,6 +264,7 @@ class Report(Record):
     verdicts: list[Verdict] | None = None
     confusions: list[Confusion] | None = None
     examples: list[Example] | None = None
+    signals: SignalFindings | None = None
     stages: list[Stage] | None = None
     paired: dict[str, Paired] | None = Field(default=None, description="by `first_vs_second`, names of models")
     provenance: Provenance | None = None

@@ -10,7 +10,10 @@ from limbeck.calibrate import expected_calibration_error
 
 __all__ = ["band_figures", "curve_by_snr", "parity_by_snr"]
 
-BANDS = {"top1_low_snr": (-20, -2), "top1_high_snr": (0, 18)}  # in dB; those that the literature of RadioML tells
+BANDS = {
+    "low_snr_accuracy": (-20, -2),
+    "high_snr_accuracy": (0, 18),
+}  # in dB; those that the literature of RadioML tells
 
 
 def curve_by_snr(probabilities: np.ndarray, target: np.ndarray, snr: np.ndarray, *, bins: int) -> list[dict[str, Any]]:
@@ -35,7 +38,7 @@ def band_figures(curve: list[dict[str, Any]]) -> dict[str, float]:
 
     Example:
         >>> band_figures([{"snr": -2.0, "accuracy": 0.2}, {"snr": 0.0, "accuracy": 0.6}, {"snr": 18.0, "accuracy": 0.8}])
-        {'top1_low_snr': 0.2, 'top1_high_snr': 0.7, 'top1_best_snr': 0.8, 'best_snr_db': 18.0}
+        {'low_snr_accuracy': 0.2, 'high_snr_accuracy': 0.7, 'best_snr_accuracy': 0.8, 'best_snr_db': 18.0}
     """
     figures = {}
     for name, (low, high) in BANDS.items():
@@ -43,7 +46,7 @@ def band_figures(curve: list[dict[str, Any]]) -> dict[str, float]:
         if inside:
             figures[name] = float(np.mean(inside))
     best = max(curve, key=lambda point: point["accuracy"])
-    return {**figures, "top1_best_snr": best["accuracy"], "best_snr_db": best["snr"]}
+    return {**figures, "best_snr_accuracy": best["accuracy"], "best_snr_db": best["snr"]}
 
 
 def parity_by_snr(
