@@ -83,7 +83,7 @@ def run_quickly(recipe: Recipe, folder: Path) -> None:
 
     whole = onnx._export
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx, "_export", lambda network, path, facts, *, quick: whole(network, path, facts, quick=True))
+        patch.setattr(onnx, "_export", lambda *args, **options: whole(*args, **(options | {"quick": True})))
         run_recipe(recipe, folder)
 
 

@@ -6,6 +6,7 @@ What does not live here: torch, data sets, augmentation, normalisation (every ne
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,16 @@ from PIL import Image, ImageOps
 
 from limbeck.errors import InputError
 
-__all__ = ["PICTURE_SUFFIXES", "UnreadablePicture", "decode", "fit_affine", "fit_picture", "picture_size"]
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "UnreadablePicture",
+    "decode",
+    "fit_affine",
+    "fit_picture",
+    "fit_window",
+    "padded_window",
+    "picture_size",
+]
 
 PICTURE_SUFFIXES = frozenset(
     [
@@ -136,6 +146,48 @@ def fit_affine(source: tuple[int, int], size: tuple[int, int], fit: Fit = "crop"
         left, top, inner_width, inner_height = _pad_place(source, size)
         across, down = inner_width / source[1], inner_height / source[0]
     return np.array([[across, 0.0, left], [0.0, down, top]])
+
+
+def fit_window(picture: np.ndarray, window: tuple[float, float, float, float], size: tuple[int, int]) -> np.ndarray:
+    """[H, W, C] uint8 of `size`: left, top, right, bottom of a picture in pixels, bilinear with antialiasing.
+
+    The window may lie anywhere and has any aspect; black outside the picture.
+    """
+    left, top, right, bottom = window
+    height, width = picture.shape[:2]
+    x, y, end, low = math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
+    part = picture[max(0, y) : max(0, low), max(0, x) : max(0, end)]
+    if x < 0 or y < 0 or end > width or low > height:
+        black = np.zeros((low - y, end - x, picture.shape[2]), picture.dtype)
+        black[max(0, -y) : max(0, -y) + len(part), max(0, -x) : max(0, -x) + part.shape[1]] = part
+        part = black
+    box = (left - x, top - y, right - x, bottom - y)
+    return np.asarray(Image.fromarray(part).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
+
+
+def padded_window(
+    box: tuple[float, float, float, float], *, pad: float = 0.0, pad_pixels: float = 0.0, square: bool = True
+) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of what is cut out around a box.
+
+    Args:
+        box: left, top, right, bottom in pixels.
+        pad: added on every side, as a share of the longer one.
+        pad_pixels: added on every side beside that.
+        square: whether it becomes a square about the box's middle.
+
+    Example:
+        >>> padded_window((10, 10, 30, 20), pad=0.1)
+        (8.0, 3.0, 32.0, 27.0)
+    """
+    left, top, right, bottom = box
+    wide, tall = right - left, bottom - top
+    more = pad * max(wide, tall) + pad_pixels
+    half_wide, half_tall = wide / 2 + more, tall / 2 + more
+    if square:
+        half_wide = half_tall = max(half_wide, half_tall)
+    x, y = (left + right) / 2, (top + bottom) / 2
+    return x - half_wide, y - half_tall, x + half_wide, y + half_tall
 
 
 def _crop_box(source: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:

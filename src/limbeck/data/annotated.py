@@ -24,7 +24,7 @@ from limbeck.pictures import Fit
 
 __all__ = ["annotated_kind", "find_annotated", "read_annotated"]
 
-WORDS: dict[Kind, str] = {"mask": "a mask each", "boxes": "boxes"}
+WORDS: dict[Kind, str] = {"mask": "a mask each", "boxes": "boxes", "points": "points"}
 
 
 def annotated_kind(path: str) -> Kind | None:
@@ -46,6 +46,8 @@ def find_annotated(path: str, kind: Kind) -> str:
     if kind == "mask":
         signs = {"gtfine": "cityscapes", "segmentationclass": "voc_segmentation"}
         return next((name for sign, name in signs.items() if sign in folders), "masks")
+    if kind == "points":
+        return _find_points(place)
     if "jpegimages" in folders:
         return "voc_detection"
     if _is_coco(place):
@@ -59,6 +61,15 @@ def _folders(place: Path) -> set[str]:
     splits = [each for each in inside if each.name.lower() in SPLIT_NAMES]
     further = [each for split in splits for each in split.iterdir() if each.is_dir()]
     return {each.name.lower() for each in (*inside, *further)}
+
+
+def _find_points(place: Path) -> str:
+    if not place.is_dir():
+        return "points"
+    layouts = {"wflw_annotations": "wflw", "ibug": "300w", "afw": "300w"}
+    folders = _folders(place)
+    found = next((name for sign, name in layouts.items() if sign in folders), None)
+    return found or ("cofw" if any(place.glob("COFW*.mat")) else "pts")
 
 
 def _is_coco(place: Path) -> bool:
@@ -117,8 +128,9 @@ def read_annotated(
     for line in [*review.warnings, *opened.notes]:
         warn(line)
     used = inspected.take(opened.usable)
+    windows = None if source.windows is None else source.windows[used.rows]
     labels = np.zeros(len(used.rows), np.int64)
     return PictureSet(
         Path(path).name, split, class_names, labels, image_size, fit, source, used.rows,
-        targets=opened.targets, sizes=used.sizes,
+        targets=opened.targets, sizes=used.sizes, windows=windows,
     )  # fmt: skip

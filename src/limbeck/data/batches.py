@@ -22,7 +22,7 @@ from limbeck.data.further import CLASSMATE_COPY, SAME_CLASS, Classmates, view_co
 from limbeck.data.mixing import class_rows, draw_mix, draw_partners, mix_pictures
 from limbeck.data.order import class_members, epoch_order
 from limbeck.data.picture_set import PictureSet
-from limbeck.data.placement import Window, combine
+from limbeck.data.placement import Window, combine, context_margin
 from limbeck.data.points import PointTargets
 from limbeck.data.signal_set import SignalSet
 from limbeck.data.ssd_crop import ssd_window
@@ -150,15 +150,43 @@ class BatchMaker(Dataset[Any]):
         found = self._find(index)
         if drawn is not None and drawn.crop_seed is not None:
             drawn = replace(drawn, windows=self._ssd_windows(source, index, found, drawn.crop_seed))
+        target = self._moved(source, index, drawn, [(one.shape[0], one.shape[1]) for one in found])
+        return Batch(torch.from_numpy(index), self._pixels(found, drawn), target, view, True)
+
+    def targets(self, view: int) -> Tensor:
+        """`Batch.target` of every annotated picture in a view, in the order of the set; no picture is read."""
+        source: Any = self.pictures
+        index = np.arange(len(source))
+        drawn = (
+            None
+            if self.augment is None
+            else draw_augmentation(self.augment, self.size, Draws(self.seed, view, index, np.zeros_like(index)))
+        )
+        return self._moved(source, index, drawn, [self._size_found(source, picture) for picture in index.tolist()])
+
+    def _moved(
+        self, source: PictureSet, index: np.ndarray, drawn: Drawn | None, sizes: list[tuple[int, int]]
+    ) -> Tensor:
+        """The annotations of pictures that `_find` gives in these sizes, moved as they are."""
+        assert source.targets is not None
         samples = []
         for place, picture in enumerate(index.tolist()):
             to_found = self._affine(source, picture)
             if drawn is not None:
-                size = found[place].shape[:2]
-                to_found = combine(to_found, augmentation_affine(drawn, place, size, self.size))
+                to_found = combine(to_found, augmentation_affine(drawn, place, sizes[place], self.size))
             samples.append(source.targets.changed(picture, to_found, self.size))
-        inputs = self._pixels(found, drawn)
-        return Batch(torch.from_numpy(index), inputs, source.targets.collate(samples), view, True)
+        return source.targets.collate(samples)
+
+    def _size_found(self, source: PictureSet, picture: int) -> tuple[int, int]:
+        """(height, width) of what `_find` gives of a picture."""
+        if self._has_context and source.windows is not None:
+            down, across = context_margin(self.size)
+            return self.size[0] + 2 * down, self.size[1] + 2 * across
+        if self._is_whole or source.is_in_memory or source.windows is not None:
+            return self.size
+        assert source.sizes is not None
+        height, width = source.sizes[picture].tolist()
+        return height, width
 
     def _affine(self, source: PictureSet, picture: int) -> np.ndarray:
         """From coordinates of a picture as it lies on the disk to those of what `_find` gives."""

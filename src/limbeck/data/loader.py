@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from limbeck.data.augment import Augment
@@ -160,6 +161,10 @@ class Loader:
         whole: dict[str, Any] = {"batch_size": batch_size, "shuffle": False, "rank": 0, "world": 1, "in_turn": True}
         other._maker = replace(self._maker, needs=frozenset(), **whole)
         return other
+
+    def targets(self, view: int) -> Tensor:
+        """What the batches of a view have as `target`, of every annotated picture in the order of the set; reads none."""
+        return self._maker.targets(view)
 
     def identity(self) -> dict[str, Any]:
         """What the pictures of a view depend on beside the data and the libraries: where this is equal, they are."""

@@ -11,6 +11,8 @@ import math
 import numpy as np
 from PIL import Image
 
+from limbeck.pictures import fit_window
+
 __all__ = [
     "Size",
     "Window",
@@ -129,18 +131,8 @@ def cut_context(picture: np.ndarray, window: Window, size: Size) -> np.ndarray:
 
     Bilinear with antialiasing; black outside the picture. The window may lie anywhere.
     """
-    left, top, right, bottom = context_window(window, size)
-    height, width = picture.shape[:2]
-    x, y, end, low = math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
-    part = picture[max(0, y) : max(0, low), max(0, x) : max(0, end)]
-    if x < 0 or y < 0 or end > width or low > height:
-        black = np.zeros((low - y, end - x, picture.shape[2]), picture.dtype)
-        black[max(0, -y) : max(0, -y) + len(part), max(0, -x) : max(0, -x) + part.shape[1]] = part
-        part = black
     down, across = context_margin(size)
-    box = (left - x, top - y, right - x, bottom - y)
-    fitted = (size[1] + 2 * across, size[0] + 2 * down)
-    return np.asarray(Image.fromarray(part).resize(fitted, Image.Resampling.BILINEAR, box=box))
+    return fit_window(picture, context_window(window, size), (size[0] + 2 * down, size[1] + 2 * across))
 
 
 def turned_affine(turn: np.ndarray, size: Size) -> np.ndarray:

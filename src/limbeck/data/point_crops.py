@@ -18,6 +18,7 @@ from limbeck.data.placement import Window
 from limbeck.data.raw import PointAnnotation, RawSplit
 from limbeck.data.table import read_table_file
 from limbeck.errors import InputError, unknown_name
+from limbeck.pictures import padded_window
 
 __all__ = ["POLICIES", "CropPolicy", "cropped"]
 
@@ -66,6 +67,10 @@ class CropPolicy:
                 f"data.options: pad and pad_pixels must not be negative, got {self.pad}, {self.pad_pixels}"
             )
 
+    def window(self, box: Window) -> Window:
+        """What is cut out around a box."""
+        return padded_window(box, pad=self.pad, pad_pixels=self.pad_pixels, square=self.square)
+
     def sentence(self) -> str:
         """The policy in words, for the report."""
         if self.policy == "none":
@@ -90,7 +95,7 @@ def cropped(splits: Mapping[str, RawSplit], policy: CropPolicy) -> dict[str, Raw
         for row, annotation in enumerate(split.annotations):
             box = _box_of(annotation, policy.policy, split.name(row, name), known)
             if box is not None and np.isfinite(box).all():
-                windows[row] = _padded(box, policy)
+                windows[row] = policy.window(box)
         made[name] = replace(split, windows=windows)
     return made
 
@@ -115,17 +120,6 @@ def _box_of(annotation: Any, policy: str, name: str, known: Mapping[str, Window]
         boxes.append((*points.min(0).tolist(), *points.max(0).tolist()))
     low, high = np.min([box[:2] for box in boxes], axis=0), np.max([box[2:] for box in boxes], axis=0)
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
-
-
-def _padded(box: Window, policy: CropPolicy) -> Window:
-    left, top, right, bottom = box
-    wide, tall = right - left, bottom - top
-    more = policy.pad * max(wide, tall) + policy.pad_pixels
-    half_wide, half_tall = wide / 2 + more, tall / 2 + more
-    if policy.square:
-        half_wide = half_tall = max(half_wide, half_tall)
-    x, y = (left + right) / 2, (top + bottom) / 2
-    return x - half_wide, y - half_tall, x + half_wide, y + half_tall
 
 
 def _read_boxes(file: Path) -> dict[str, Window]:

@@ -193,7 +193,8 @@ def points_data(
         for name, split in made.items():
             split.groups = groups_of([split.name(row, name) for row in range(len(split.pictures))], group_pattern)
     names = tuple(str(number) for number in range(length))
-    return RawData(made, class_names=names, warnings=warnings, kind="points", scheme=known)
+    kept = None if policy.policy == "none" else policy
+    return RawData(made, class_names=names, warnings=warnings, kind="points", scheme=known, crop=kept)
 
 
 def groups_of(names: Sequence[str], pattern: str) -> np.ndarray:

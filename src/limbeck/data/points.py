@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from limbeck.data.placement import move_points, shows_something
+from limbeck.data.point_crops import CropPolicy
 from limbeck.data.raw import Picture, PointAnnotation, RawData, RawSplit
 from limbeck.data.targets import OpenedTargets
 from limbeck.errors import InputError
@@ -40,6 +41,7 @@ class PointTargets:
         subsets: of each picture, the parts of the set that it belongs to.
         windows: [N, 4] what of each picture is shown; None = all.
         scheme: which points change places in a mirror; None = nobody said.
+        crop: what the windows are cut out around; None = nobody said.
     """
 
     points: np.ndarray
@@ -47,6 +49,7 @@ class PointTargets:
     subsets: tuple[tuple[str, ...], ...]
     windows: np.ndarray | None = None
     scheme: PointScheme | None = None
+    crop: CropPolicy | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -161,6 +164,7 @@ def open_points(
         tuple(one.subsets for one in found),
         None if split.windows is None else np.asarray(split.windows, np.float64)[kept],
         raw.scheme,
+        raw.crop,
     )
     return OpenedTargets(targets, usable, errors, _notes(counts, first))
 

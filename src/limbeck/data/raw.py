@@ -16,6 +16,7 @@ from limbeck.pictures import decode, picture_size
 from limbeck.point_schemes import PointScheme
 
 if TYPE_CHECKING:
+    from limbeck.data.point_crops import CropPolicy
     from limbeck.data.stream import PictureStream
 
 __all__ = [
@@ -118,6 +119,7 @@ class RawData:
         mask_values: of masks, value -> class, or -1 = void; any other is a mistake. None = values are classes. 255 is void
             where it is not named.
         scheme: of points, which change places in a mirror, and what errors are divided by; None = nobody said.
+        crop: of points, what was cut out around them; None = nothing.
     """
 
     splits: dict[str, RawSplit]
@@ -128,6 +130,7 @@ class RawData:
     kind: Kind = "class"
     mask_values: Mapping[int, int] | None = None
     scheme: PointScheme | None = None
+    crop: CropPolicy | None = None
 
 
 def read_picture(picture: Picture) -> np.ndarray:

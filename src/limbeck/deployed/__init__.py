@@ -8,6 +8,7 @@ from limbeck.deployed.boxes import FoundBoxes, choose_found
 from limbeck.deployed.frames import as_frames
 from limbeck.deployed.maps import ClassMaps, class_colours, save_map
 from limbeck.deployed.model import DeployedModel, Prediction, load
+from limbeck.deployed.points import FoundPoints
 
 __all__ = [
     "METADATA_KEY",
@@ -15,6 +16,7 @@ __all__ = [
     "ClassMaps",
     "DeployedModel",
     "FoundBoxes",
+    "FoundPoints",
     "Prediction",
     "as_frames",
     "choose_found",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from limbeck.deployed.artifact import Precision, describe, find_model, one_line,
 from limbeck.deployed.boxes import FoundBoxes, boxes_in_picture, choose_found
 from limbeck.deployed.frames import as_frames
 from limbeck.deployed.maps import ClassMaps, map_in_picture
+from limbeck.deployed.points import Box, FoundPoints, as_boxes, crop_affine, cut_box, found_points
 from limbeck.errors import InputError
 from limbeck.pictures import decode, fit_affine, fit_picture
 
 __all__ = ["DeployedModel", "Prediction", "load"]
 
-Fitted = tuple[np.ndarray, tuple[int, int]]
-"""A picture as the model gets it, and the (height, width) that it was given in."""
+Fitted = tuple[np.ndarray, tuple[int, int], Box | None]
+"""A picture as the model gets it, the (height, width) that it was given in, and the window that was cut out of it."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class DeployedModel:
 
     Attributes:
         path: the ONNX file.
-        task: `classification`, `segmentation` or `detection`; what is neither of the latter is taken for the first.
+        task: `classification`, `segmentation`, `detection` or `landmarks`; what is none of these is taken for the first.
         metadata: what the file says of itself; empty where it was not made by Limbeck.
         artifact: the file as a record.
         input_size: (height, width) that pictures are fitted to; of signals (1, samples of a frame).
@@ -81,7 +82,7 @@ class DeployedModel:
         self.input_size = (shape[0], shape[1]) if self._is_bytes else (shape[1], shape[2])
         self.fit = str(self.metadata.get("fit", "crop"))
         task = str(self.metadata.get("task", "classification"))
-        self.task = task if task in ("segmentation", "detection") else "classification"
+        self.task = task if task in ("segmentation", "detection", "landmarks") else "classification"
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
         self._class_names: tuple[str, ...] = tuple(str(name) for name in self.metadata.get("class_names") or ())
@@ -120,7 +121,7 @@ class DeployedModel:
         Returns:
             of classification probabilities [N, K], which files of ours give already; of segmentation what the file gives,
             probabilities [N, K, H, W] or classes [N, H, W]; of detection [N, L, 6] rows of x1, y1, x2, y2 (shares of the
-            fitted picture), score and label, score 0 = none.
+            fitted picture), score and label, score 0 = none; of landmarks [N, L, 2] shares of the fitted picture.
 
         Raises:
             InputError: it gives something else.
@@ -128,6 +129,10 @@ class DeployedModel:
         if self.task == "segmentation":
             if scores.ndim != (3 if scores.dtype == np.uint8 else 4):
                 raise InputError(f"{self.path}: gives {list(scores.shape)}, neither class maps nor their probabilities")
+            return scores
+        if self.task == "landmarks":
+            if scores.ndim != 3 or scores.shape[2] != 2:
+                raise InputError(f"{self.path}: gives {list(scores.shape)}, not x and y of points per picture")
             return scores
         if self.task == "detection":
             if scores.ndim != 3:
@@ -139,7 +144,7 @@ class DeployedModel:
             )
         return _as_probabilities(scores, self.path, known="schema" in self.metadata)
 
-    def predict(self, pictures: Any, *, batch_size: int = 32) -> Any:
+    def predict(self, pictures: Any, *, batch_size: int = 32, boxes: Any = None) -> Any:
         """Say what is in pictures; one alone or any number of them, in order.
 
         Args:
@@ -147,21 +152,28 @@ class DeployedModel:
                 [N, H, W, 3] uint8 array. Those of another size are fitted as in training. Of signals frames [N, 2, T],
                 or complex [N, T], of any power.
             batch_size: pictures run at once.
+            boxes: of landmarks [N, 4] left, top, right, bottom in pixels: where in each picture the face or thing is, cut
+                out as in training, padding included; None = each picture is such a crop already.
 
         Returns:
-            of a classifier a `Prediction`, of a segmenter `ClassMaps`, of a detector `FoundBoxes`.
+            of a classifier a `Prediction`, of a segmenter `ClassMaps`, of a detector `FoundBoxes`, of landmarks
+            `FoundPoints`.
 
         Raises:
             InputError: a picture that cannot be read, or that is no RGB picture.
         """
         if batch_size < 1:
             raise InputError(f"batch_size = {batch_size}: at least 1 is needed")
-        batches = _batches(self._fitted(pictures), batch_size)
+        if boxes is not None and self.task != "landmarks":
+            raise InputError(f"{self.path}: a model for {self.task} takes whole pictures; leave the boxes out")
+        batches = _batches(self._fitted(pictures, boxes), batch_size)
         if self.task == "segmentation":
             return self._as_maps(batches)
         if self.task == "detection":
             return self._as_boxes(batches)
-        rows = [self._run(np.stack([fitted for fitted, _ in batch])) for batch in batches]
+        if self.task == "landmarks":
+            return self._as_points(batches)
+        rows = [self._run(_stacked(batch)) for batch in batches]
         names = self._class_names or (self.class_names if rows else ())
         probabilities = np.concatenate(rows) if rows else np.zeros((0, len(self._class_names)), np.float32)
         classes = probabilities.argmax(axis=1) if rows else np.zeros(0, np.int64)
@@ -177,31 +189,48 @@ class DeployedModel:
     def _as_maps(self, batches: Iterable[list[Fitted]]) -> ClassMaps:
         maps = []
         for batch in batches:
-            found = self._run(np.stack([fitted for fitted, _ in batch]))
-            for one, (_, size) in zip(found.argmax(1) if found.ndim == 4 else found, batch, strict=True):
+            found = self._run(_stacked(batch))
+            for one, (_, size, _) in zip(found.argmax(1) if found.ndim == 4 else found, batch, strict=True):
                 maps.append(map_in_picture(one, self._affine(size), size))
         return ClassMaps(maps, self.class_names)
 
     def _as_boxes(self, batches: Iterable[list[Fitted]]) -> FoundBoxes:
         found = []
         for batch in batches:
-            for rows, (_, size) in zip(self._run(np.stack([fitted for fitted, _ in batch])), batch, strict=True):
+            for rows, (_, size, _) in zip(self._run(_stacked(batch)), batch, strict=True):
                 rows = rows[rows[:, 4] > 0]
                 boxes = boxes_in_picture(rows[:, :4], self._affine(size), fitted=self.input_size, size=size)
                 found.append((boxes, rows[:, 4], rows[:, 5].astype(np.int64)))
         boxes, scores, classes = ([one[part] for one in found] for part in range(3))
         return FoundBoxes(boxes, scores, classes, self.class_names)
 
+    def _as_points(self, batches: Iterable[list[Fitted]]) -> FoundPoints:
+        found, affines = [], []
+        for batch in batches:
+            found += [*self._run(_stacked(batch))]
+            affines += [
+                self._affine(size) if window is None else crop_affine(window, self.input_size)
+                for _, size, window in batch
+            ]
+        return found_points(found, affines, self.input_size, self.metadata, self.class_names)
+
     def _affine(self, size: tuple[int, int]) -> np.ndarray:
         return fit_affine(size, self.input_size, self.fit)  # type: ignore[arg-type]
 
-    def _fitted(self, pictures: Any) -> Iterator[Fitted]:
+    def _fitted(self, pictures: Any, boxes: Any = None) -> Iterator[Fitted]:
         if self.takes_signals:
-            yield from ((frame, frame.shape) for frame in as_frames(pictures, self.input_size[1]))
+            yield from ((frame, frame.shape, None) for frame in as_frames(pictures, self.input_size[1]))
             return
-        for number, picture in enumerate(_listed(pictures)):
+        listed = _listed(pictures)
+        known = as_boxes(boxes, len(listed) if isinstance(listed, Sized) else None)
+        for number, picture in enumerate(listed):
             array = _as_array(picture, number)
-            yield fit_picture(array, self.input_size, self.fit), array.shape[:2]  # type: ignore[arg-type]
+            if known is None:
+                yield fit_picture(array, self.input_size, self.fit), array.shape[:2], None  # type: ignore[arg-type]
+            else:
+                crop = self.metadata.get("crop") or {}
+                fitted, window = cut_box(array, known[number], self.input_size, crop)
+                yield fitted, array.shape[:2], window
 
     def _run(self, pictures: np.ndarray) -> np.ndarray:
         try:
@@ -276,6 +305,11 @@ def _decode_image(image: Image.Image) -> np.ndarray:
     except (OSError, ValueError, KeyError):
         return np.array(upright.convert("RGB"))
     return decode(buffer.getvalue())
+
+
+def _stacked(batch: list[Fitted]) -> np.ndarray:
+    """[N, H, W, 3] uint8 as the model gets them."""
+    return np.stack([fitted for fitted, _, _ in batch])
 
 
 def _batches(pictures: Iterable[Fitted], size: int) -> Iterator[list[Fitted]]:

@@ -18,6 +18,7 @@ from limbeck.distill.methods import (
     distillation_from_terms,
     method_options,
     teacher_role,
+    tells_teachers_apart,
 )
 from limbeck.distill.objective import Distillation
 from limbeck.distill.pairing import pair_stages
@@ -51,5 +52,6 @@ __all__ = [
     "method_options",
     "pair_stages",
     "teacher_role",
+    "tells_teachers_apart",
     "use_caches",
 ]

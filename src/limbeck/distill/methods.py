@@ -37,6 +37,7 @@ __all__ = [
     "distillation_from_terms",
     "method_options",
     "teacher_role",
+    "tells_teachers_apart",
 ]
 
 ROLES = ("student", "teacher", "ready_teachers", "peer", "peers", "criterion", "example", "num_samples", "epochs")
@@ -200,6 +201,11 @@ def teacher_role(
     if any(_names_teacher(term.learner) for term in edges):
         return "trained"
     return "frozen" if any(_names_teacher(address) for term in edges for address in term.teachers) else "none"
+
+
+def tells_teachers_apart(method: str | None) -> bool:
+    """Whether a method learns something else from each of its ready teachers, and not from the mean of them."""
+    return method is not None and "ready_teachers" in inspect.signature(_find(method)).parameters
 
 
 def method_options(method: str) -> dict[str, Any]:

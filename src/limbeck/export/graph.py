@@ -23,30 +23,42 @@ __all__ = ["Deployed", "set_facts", "tidy"]
 
 
 class Deployed(nn.Module):
-    """A network as it is deployed: picture in, probabilities or boxes out, nothing left that only training needs.
+    """A network as it is deployed: picture in, probabilities, boxes or points out, nothing left that only training needs.
 
     With `uint8` the input is [N, H, W, C] bytes, what cameras and decoders give; with `float32` it is [N, C, H, W] in
     [0, 1]. The network's own resize and normalisation are part of the graph either way. The network is copied, so that
     its mode, device and memory format stay as they were.
     """
 
-    def __init__(self, network: nn.Module, *, preprocess: Literal["uint8", "float32"], temperature: float) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        preprocess: Literal["uint8", "float32"],
+        temperature: float,
+        gives: Literal["classes", "points"] = "classes",
+    ) -> None:
         super().__init__()
         network = getattr(network, "_orig_mod", network)  # torch.compile wraps; exporters want what is inside
         # channels-last weights would be traced into gathers and transposes that no runtime removes
         self.network = copy.deepcopy(network).to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
         self.preprocess = preprocess
         self.temperature = temperature
+        self.gives = gives
         self.eval()
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Probabilities [N, K] or [N, K, H, W]; of a detector x1, y1, x2, y2 and K scores per anchor, [N, A, 4 + K]."""
+        """Probabilities [N, K] or [N, K, H, W]; of a detector x1, y1, x2, y2 and K scores per anchor, [N, A, 4 + K]; points
+        [N, L, 2] as shares of the picture.
+        """
         if self.preprocess == "uint8":
             # contiguous (no operator in the file): else the trace carries channels-last strides and pools by gathers
             pictures = pictures.permute(0, 3, 1, 2).contiguous().to(torch.float32) / 255
         logits = self.network(pictures)
         if isinstance(logits, AnchorOutputs):
             return torch.cat([logits.boxes(), logits.class_scores()], 2)
+        if self.gives == "points":
+            return logits.reshape(-1, logits.shape[1] // 2, 2)
         if self.temperature != 1.0:
             logits = logits / self.temperature
         return torch.softmax(logits, dim=1) if logits.dim() == 2 else _softmax_of_maps(logits)

@@ -24,7 +24,7 @@ from limbeck.types import Artifact
 
 __all__ = ["export_onnx", "export_part", "export_probe"]
 
-PROBABILITIES, BOXES = "probabilities", "boxes"
+PROBABILITIES, BOXES, POINTS = "probabilities", "boxes", "points"
 PICTURES, FRAMES = "pictures", "frames"
 
 
@@ -38,6 +38,7 @@ def export_onnx(
     class_names: Sequence[str] = (),
     fit: str = "crop",
     metadata: Mapping[str, Any] | None = None,
+    gives: Literal["classes", "points"] = "classes",
 ) -> Artifact:
     """Write the deliverable: one ONNX file with weights and metadata inside, dynamic batch, probabilities out.
 
@@ -52,13 +53,17 @@ def export_onnx(
         class_names: what the outputs mean; empty = their numbers.
         fit: how pictures of other sizes are brought to `sample_size` (`limbeck.pictures.fit_picture`).
         metadata: further JSON-like facts for the file (task, data set, run).
+        gives: what [N, K] outputs are: classes, which become probabilities, or x and y in turn of K / 2 named points, as
+            shares of the picture, which the file gives as [N, K / 2, 2].
 
     Raises:
         InputError: class names that do not fit the network, a temperature that is not positive, or an unwritable path.
         LimbeckError: the network holds something that cannot be exported.
     """
-    if class_names and len(class_names) != getattr(network, "num_classes", len(class_names)):
-        raise InputError(f"{path}: {len(class_names)} class names for a network of {network.num_classes} classes")
+    each = 2 if gives == "points" else 1
+    if class_names and each * len(class_names) != getattr(network, "num_classes", each * len(class_names)):
+        what = "classes" if each == 1 else "outputs, two for each point"
+        raise InputError(f"{path}: {len(class_names)} class names for a network of {network.num_classes} {what}")
     if preprocess not in ("uint8", "float32"):
         raise InputError(f"{path}: preprocess = '{preprocess}': expected uint8 or float32")
     if not temperature > 0 or temperature == float("inf"):
@@ -66,7 +71,8 @@ def export_onnx(
     facts = _describe(
         network, sample_size, temperature=temperature, preprocess=preprocess, class_names=class_names, fit=fit
     )
-    return _export(network, path, facts | dict(metadata or {}), quick=False)
+    facts |= {"num_classes": facts["num_classes"] // 2} if gives == "points" else {}
+    return _export(network, path, facts | dict(metadata or {}), quick=False, gives=gives)
 
 
 def export_probe(
@@ -155,7 +161,14 @@ def _floats(values: Any) -> list[float] | None:
     return None if values is None else [round(float(value), 7) for value in torch.as_tensor(values).flatten()]
 
 
-def _export(network: nn.Module, path: str | Path, facts: dict[str, Any], *, quick: bool) -> Artifact:
+def _export(
+    network: nn.Module,
+    path: str | Path,
+    facts: dict[str, Any],
+    *,
+    quick: bool,
+    gives: Literal["classes", "points"] = "classes",
+) -> Artifact:
     path = Path(path)
     try:
         json.dumps(facts, allow_nan=False)
@@ -166,12 +179,14 @@ def _export(network: nn.Module, path: str | Path, facts: dict[str, Any], *, quic
     shape: tuple[int, ...] = (height, width, channels) if is_bytes else (channels, height, width)
     if takes_signals := _takes_signals(network):
         shape = (channels, width)
-    wrapped = Deployed(network, preprocess=facts["preprocess"], temperature=facts["temperature"])
+    wrapped = Deployed(network, preprocess=facts["preprocess"], temperature=facts["temperature"], gives=gives)
     # batch 2: a batch of 1 would be baked in as a constant by both exporters' shape rules
     example = torch.zeros((2, *shape), dtype=torch.uint8 if is_bytes else torch.float32)
     try:
         with quiet(), torch.no_grad():
-            task, output = _kind(wrapped.network(_blank(shape, is_bytes)))
+            task, output = (
+                ("landmarks", POINTS) if gives == "points" else _kind(wrapped.network(_blank(shape, is_bytes)))
+            )
         model = trace(wrapped, example, output, quick=quick, given=FRAMES if takes_signals else PICTURES)
         model.producer_name, model.producer_version = "limbeck", limbeck.__version__
         entry = model.metadata_props.add()

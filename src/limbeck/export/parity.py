@@ -325,26 +325,31 @@ def check_drop(
     reference: float,
     paired: Mapping[str, Any],
     max_drop: float = 0.01,
+    higher_is_better: bool = True,
 ) -> dict[str, Any]:
     """The int8 gate on a figure of a whole data set; it decides as `check_int8` does.
 
     Args:
         device: where the file was run.
         artifact: the int8 file.
-        name: of the figure, in words; more of it is better.
+        name: of the figure, in words.
         value: the figure by the int8 file.
         reference: by the fp32 file on the same pictures.
         paired: int8 minus fp32, of `paired_bootstrap`.
         max_drop: largest loss that is tolerated.
+        higher_is_better: whether a fall of the figure is the loss; False = a rise.
 
     Returns:
         The gate's record: `artifact, device, kind = "metric", passed, figure` (the drop)`, tolerance, reference, value,
         p_value` (two-sided)`, interval` (of the drop)`, evidence, pictures, text`.
     """
-    drop = reference - value
+    sign = 1 if higher_is_better else -1
+    drop = sign * (reference - value)
     known = paired["low"] is not None
-    low, high = (-paired["high"], -paired["low"]) if known else (-math.inf, math.inf)
+    ends = sorted((-sign * paired["high"], -sign * paired["low"])) if known else (-math.inf, math.inf)
+    low, high = ends[0], ends[1]
     evidence, passed = _evidence(low, high, max_drop), bool(drop <= max_drop)
+    word = "drop" if higher_is_better else "rise"
     told = f"95% interval {low:+.4f} to {high:+.4f}, p = {paired['p_value']:.2g}" if known else "no interval"
     return {
         **_names(device, artifact),
@@ -358,7 +363,7 @@ def check_drop(
         "interval": [low, high] if known else None,
         "evidence": evidence,
         "pictures": paired["n"],
-        "text": f"{artifact.precision} metric {_verdict(passed)}: {name} {value:.4f} for {reference:.4f}, drop {drop:+.4f} "
+        "text": f"{artifact.precision} metric {_verdict(passed)}: {name} {value:.4f} for {reference:.4f}, {word} {drop:+.4f} "
         f"(tolerated {max_drop:g}; {told}, {paired['n']} pictures drawn anew: {evidence})",
     }
 

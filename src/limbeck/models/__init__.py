@@ -6,7 +6,7 @@ from limbeck.models.block_text import read_blocks
 from limbeck.models.cifar import CIFAR
 from limbeck.models.families import MODELS
 from limbeck.models.heads import DENSE, Boxes, choose_boxes, detector, segmenter
-from limbeck.models.landmarks import create_landmarker
+from limbeck.models.landmarks import create_landmarker, start_at
 from limbeck.models.load import create_model
 from limbeck.models.names import family_table, list_models
 from limbeck.models.network import Network, TableNetwork, build
@@ -45,5 +45,6 @@ __all__ = [
     "read_blocks",
     "save_network",
     "segmenter",
+    "start_at",
     "tap",
 ]

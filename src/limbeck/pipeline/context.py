@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect as introspection
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -14,13 +15,15 @@ from torch import nn
 
 from limbeck.data import Augment, DataSplits, Loader, PictureSet, open_data
 from limbeck.data.balance import balanced_weights
+from limbeck.data.shape_model import ShapeModel
 from limbeck.errors import InputError
 from limbeck.files import atomic_path
 from limbeck.models import Network, create_model, load_network
+from limbeck.parts import find_part
 from limbeck.pipeline.folder import RunFolder
 from limbeck.pipeline.problems import Kept, Problem, open_problem
 from limbeck.recipe import Data, Model, Recipe, Train
-from limbeck.tasks import open_task
+from limbeck.tasks import TASKS, open_task
 from limbeck.train import TrainSettings, World
 from limbeck.types import Batch
 
@@ -86,18 +89,35 @@ class Context:
         """What is special in the chain for this kind of problem."""
         return open_problem(self.recipe.task, self.task, self.splits.class_names)
 
-    def make_task(self, *, label_smoothing: float = 0.0) -> Any:
-        """The task with the criterion that a training asks for."""
-        known: dict[str, Any] = {"num_classes": len(self.splits.class_names), "label_smoothing": label_smoothing}
-        known["image_size"] = self.splits.image_size
+    def make_task(self, train: Train | None = None, *, shapes: ShapeModel | None = None, where: str = "train") -> Any:
+        """The task with the criterion that a training asks for.
+
+        Args:
+            train: the training; None = the task's own criterion.
+            shapes: the model of `train.soft_targets`.
+            where: the recipe's section, for errors.
+
+        Raises:
+            InputError: the training asks for a loss or targets that this task does not have.
+        """
+        known: dict[str, Any] = {"num_classes": len(self.splits.class_names), "image_size": self.splits.image_size}
+        known["label_smoothing"] = 0.0 if train is None else train.label_smoothing
+        known |= {} if self.splits.scheme is None else {"scheme": self.splits.scheme}
+        if train is not None:
+            parameters = introspection.signature(find_part("task", self.recipe.task, TASKS)).parameters
+            for field, asked, takes in (("loss", train.loss, "loss"), ("soft_targets", train.soft_targets, "soften")):
+                if asked is not None and takes not in parameters:
+                    raise InputError(f'{where}.{field}: not for task = "{self.recipe.task}"; leave it out')
+            known |= {} if train.loss is None else {"loss": train.loss}
+            known |= {} if shapes is None else {"soften": shapes.soften}
         if self.recipe.data.class_weights == "balanced":
             known["class_weights"] = balanced_weights(self.splits.train)
         return open_task(self.recipe.task, **known)
 
     @property
     def num_classes(self) -> int:
-        """Classes of the data."""
-        return len(self.splits.class_names)
+        """Outputs that networks need: one for each class of the data; of points two for each."""
+        return len(self.splits.class_names) * self.problem.outputs_each
 
     @property
     def is_writer(self) -> bool:
@@ -116,7 +136,10 @@ class Context:
 
     def create(self, model: Model, *, where: str) -> Network:
         """Build a network of the recipe for this data."""
-        return create_for(model, num_classes=self.num_classes, picture_size=self.splits.image_size, where=where)
+        network = create_for(model, num_classes=self.num_classes, picture_size=self.splits.image_size, where=where)
+        if network.filled is None or network.filled.not_filled:
+            self.problem.start(network, self.splits.train)
+        return network
 
     def loader(
         self,
@@ -203,7 +226,8 @@ class Context:
 
     def settings(self, train: Train) -> TrainSettings:
         """A recipe's training section in the training loop's own record."""
-        return TrainSettings(**{name: getattr(train, name) for name in Train.model_fields})
+        not_the_loops = ("loss", "soft_targets")
+        return TrainSettings(**{name: getattr(train, name) for name in Train.model_fields if name not in not_the_loops})
 
 
 def open_splits(data: Data, *, cache: Path | None = None) -> DataSplits:

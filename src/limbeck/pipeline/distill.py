@@ -11,7 +11,15 @@ from typing import Any
 
 import torch
 
-from limbeck.distill import Distillation, check_method, check_terms, distillation, distillation_from_terms, teacher_role
+from limbeck.distill import (
+    Distillation,
+    check_method,
+    check_terms,
+    distillation,
+    distillation_from_terms,
+    teacher_role,
+    tells_teachers_apart,
+)
 from limbeck.errors import InputError, unknown_name
 from limbeck.models import Network
 from limbeck.pipeline.adapt import SEED_STAGE, adapted_student
@@ -25,6 +33,7 @@ from limbeck.types import Batch
 
 __all__ = [
     "Lesson",
+    "averages_teachers",
     "build_graph",
     "check_graph",
     "distill",
@@ -71,6 +80,11 @@ class Lesson:
         return [term.model_dump(exclude_unset=True) for term in self.section.terms]
 
     @property
+    def averages(self) -> bool:
+        """Whether what several ready teachers say is learned as their mean."""
+        return self.role == "frozen" and self.shares is not None and not tells_teachers_apart(self.section.method)
+
+    @property
     def others(self) -> tuple[str, ...]:
         """The names of the second networks in the graph, ready or not."""
         return () if self.role == "none" else tuple(self.teachers)
@@ -113,6 +127,11 @@ def role_of_teacher(recipe: Recipe) -> str:
     return "none" if recipe.distill is None else lessons_of(recipe)[-1].role
 
 
+def averages_teachers(recipe: Recipe) -> bool:
+    """Whether the mean of several teachers is learned from, or nobody says what is: then it is judged beside them."""
+    return len(recipe.teachers) > 1 and (recipe.distill is None or lessons_of(recipe)[0].averages)
+
+
 def needs_trained_teacher(recipe: Recipe) -> bool:
     """Whether `[teacher]` is trained before the student."""
     return role_of_teacher(recipe) == "frozen" or (recipe.distill is None and recipe.teacher is not None)
@@ -138,6 +157,8 @@ def _check_lesson(recipe: Recipe, lesson: Lesson) -> None:
     else:
         check_terms(lesson.terms, teachers=len(lesson.teachers))
     what = "these terms" if method is None else f"method '{method}'"
+    if lesson.role == "frozen" and not lesson.averages and any(share != 1 for share in lesson.shares or ()):
+        raise InputError(f"{what}: tells its teachers apart, so that teacher.share is of no use; leave it out")
     if lesson.role != "frozen" and recipe.assistants:
         raise InputError(f"{what}: learns from no ready teacher, so that [[teacher.assistants]] are of no use")
     if lesson.role == "trained" and not recipe.teachers:
@@ -164,12 +185,12 @@ def build_graph(
     """
     if example is None and context.splits.kind != "class":
         example = context.probe_batch()  # what is annotated place by place cannot be made up from noise
-    task = context.make_task(label_smoothing=lesson.train.label_smoothing)
+    task = context.make_task(lesson.train)
     samples = len(context.splits.train) + (0 if context.splits.unlabelled is None else len(context.splits.unlabelled))
     shared: dict[str, Any] = {
         "student": student,
         "teacher": list(teachers),
-        "teacher_shares": lesson.shares if lesson.role == "frozen" else None,
+        "teacher_shares": lesson.shares if lesson.averages else None,
         "criterion": task.criterion,
         "example": example,
         "num_samples": samples,
@@ -249,7 +270,7 @@ def distill_assistant(context: Context, lesson: Lesson, upstream: dict[str, Any]
 
 
 def _of_shares(lesson: Lesson) -> dict[str, Any]:
-    return {"shares": list(lesson.shares)} if lesson.shares is not None and lesson.role == "frozen" else {}
+    return {"shares": list(lesson.shares)} if lesson.shares is not None and lesson.averages else {}
 
 
 def _learn(context: Context, lesson: Lesson, student: Network, folder: Path) -> dict[str, Any]:

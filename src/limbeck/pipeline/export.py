@@ -83,7 +83,9 @@ def _export_proven(
             "run": context.recipe.name,
             "model": name,
             **problem.facts(section),
+            **context.folder.need("calibrate").result["models"][name].get("facts", {}),
         },
+        **problem.exporting(),
     )
     artifact = problem.finish(graph, path, section)
     gates, said = problem.prove(graph, artifact, case)

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-__all__ = ["data_uri", "draw_boxes", "legend_of", "line_colours", "side_by_side"]
+__all__ = ["FOUND", "TRUE", "data_uri", "draw_boxes", "draw_points", "legend_of", "line_colours", "side_by_side"]
+
+TRUE, FOUND = (90, 230, 120), (255, 70, 200)
+"""Colours of true and of found points, as R, G and B: apart from skin, and from each other without red and green."""
 
 
 def data_uri(picture: np.ndarray, *, side: int = 96) -> str:
@@ -41,6 +44,31 @@ def draw_boxes(picture: np.ndarray, boxes: np.ndarray, colours: np.ndarray, *, s
     corners = boxes * np.array([image.width - 1, image.height - 1] * 2)
     for corner, colour in zip(corners.tolist(), colours.tolist(), strict=True):
         draw.rectangle(corner, outline=tuple(colour), width=2)
+    return np.asarray(image)
+
+
+def draw_points(picture: np.ndarray, true: np.ndarray, found: np.ndarray, *, side: int = 440) -> np.ndarray:
+    """[H, W, 3] uint8: a picture of about `side` pixels with true points, found ones, and a line from each to its own.
+
+    Args:
+        picture: [h, w, 3] uint8.
+        true: [L, 2] as shares of the picture; those with a NaN are not drawn.
+        found: [L, 2] likewise.
+        side: in pixels.
+    """
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    scale = side / max(image.size)
+    image = image.resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BICUBIC
+    )
+    draw, unit = ImageDraw.Draw(image), np.array(image.size)
+    known = ~np.isnan(true).any(1)
+    for truth, guess in zip((true * unit)[known].tolist(), (found * unit)[known].tolist(), strict=True):
+        draw.line([*truth, *guess], fill=(255, 255, 255), width=1)
+    radius = max(2.0, side / 130)
+    for points, colour in ((true[known], TRUE), (found, FOUND)):
+        for x, y in (points * unit).tolist():
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour, outline=(20, 20, 20))
     return np.asarray(image)
 
 

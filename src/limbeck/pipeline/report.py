@@ -13,7 +13,7 @@ from typing import Any
 from limbeck.errors import InputError
 from limbeck.files import read_json, write_json, write_text
 from limbeck.pipeline.context import Context
-from limbeck.pipeline.distill import in_words, lessons_of
+from limbeck.pipeline.distill import averages_teachers, in_words, lessons_of, needs_trained_teacher
 from limbeck.pipeline.folder import StageRecord
 from limbeck.pipeline.searched import adapt_section, search_section
 from limbeck.report import attach_seeds, judge, render, render_many, write_report
@@ -91,7 +91,8 @@ def _role(context: Context, name: str, trained: dict[str, Any]) -> str:
         place = chain.index(name)
         before = "the teachers" if place == 1 and len(context.recipe.teachers) > 1 else in_words(chain[place - 1])
         return f"learned from {before}, teaches {in_words(chain[place + 1])}; not deployed"
-    return "teaches, not deployed"
+    asked = context.recipe.teachers[name].train.soft_targets if name in context.recipe.teachers else None
+    return "teaches, not deployed" if asked is None else "learned smoothed points, teaches, not deployed"
 
 
 def _stage_of(name: str, records: dict[str, StageRecord]) -> str:
@@ -143,6 +144,8 @@ def _model(
         },
         "per_class": judged.get("per_class"),
         "per_snr": judged.get("per_snr"),
+        "points": judged.get("points"),
+        "shape_model": trained.get("shape_model"),
         "origin": trained.get("origin"),
         "fit": _fit(trained.get("fit")),
     }
@@ -196,12 +199,15 @@ def _data(context: Context) -> dict[str, Any]:
 def _paired(context: Context, records: dict[str, StageRecord], exported: dict[str, Any]) -> dict[str, Any]:
     """Paired differences on the same test pictures."""
     kept = {}
-    for name in ("student", "plain", "off_the_shelf", "teacher"):
+    recipe = context.recipe
+    apart = [] if averages_teachers(recipe) or not needs_trained_teacher(recipe) else [*recipe.teachers]
+    others = dict.fromkeys(["plain", "off_the_shelf", "teacher", *apart])
+    for name in ("student", *others):
         stage = _stage_of(name, records)
         if (context.folder.stage(stage) / "predictions.npz").exists():
             kept[name] = context.predictions(stage).test
     compare, pictures = context.problem.compare, context.splits.test
-    pairs = [("student", other) for other in ("plain", "off_the_shelf", "teacher") if other in kept]
+    pairs = [("student", other) for other in others if other in kept]
     found = {f"{a}_vs_{b}": compare(kept[a], kept[b], pictures) for a, b in pairs if a in kept}
     if exported["int8"] is not None:
         found["student_int8_vs_student"] = exported["int8"]["paired"]

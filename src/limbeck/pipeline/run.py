@@ -18,7 +18,14 @@ from limbeck.pipeline.baselines import train_off_the_shelf
 from limbeck.pipeline.budget import check_budget
 from limbeck.pipeline.calibrate import calibrate
 from limbeck.pipeline.context import Context
-from limbeck.pipeline.distill import distill, distill_assistant, in_words, lessons_of, needs_trained_teacher
+from limbeck.pipeline.distill import (
+    averages_teachers,
+    distill,
+    distill_assistant,
+    in_words,
+    lessons_of,
+    needs_trained_teacher,
+)
 from limbeck.pipeline.export import export
 from limbeck.pipeline.folder import RunFolder, StageRecord
 from limbeck.pipeline.measure import measure
@@ -97,7 +104,7 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
     if needs_trained_teacher(recipe):
         for name in recipe.teachers:
             keep(name, f"train/{name}", _told(f"train {in_words(name)}", train_teacher, context, name))
-        if len(recipe.teachers) > 1:
+        if averages_teachers(recipe):
             keep("teacher", "train/teacher", average_teachers(context, upstream(*models.values())))
 
     if recipe.search is not None:

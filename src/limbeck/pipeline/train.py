@@ -12,12 +12,14 @@ import torch
 
 from limbeck.console import say
 from limbeck.data import PictureSet
+from limbeck.data.shape_model import ShapeModel
 from limbeck.errors import InputError
 from limbeck.files import atomic_path, fingerprint, read_json, write_json
 from limbeck.models import Network, load_network, save_network
 from limbeck.models.storage import is_saved_network
 from limbeck.pipeline.context import Context, Predictions
 from limbeck.pipeline.folder import StageRecord
+from limbeck.pipeline.shapes import copy_shapes, fit_shapes, told_shapes
 from limbeck.recipe import Train, TrainedModel
 from limbeck.train import Supervised, find_batch_size, fit, join_world
 
@@ -72,7 +74,8 @@ def keep_trained(
         if context.world.share((shared / "report.json").exists()):
             say(f"{name}: reused (trained before with the same data and settings, {shared.name})")
             network = load_network(shared)
-            return finish(context, network, folder, {"origin": "reused", "shared": shared.name})
+            copy_shapes(shared, folder)
+            return finish(context, network, folder, {"origin": "reused", "shared": shared.name, **told_shapes(folder)})
         result = train(folder)
         if context.is_writer:
             share_teacher(folder, shared)
@@ -105,6 +108,7 @@ def share_teacher(folder: Path, shared: Path) -> None:
     for name in ("architecture.json", "model.safetensors"):
         with atomic_path(shared / name) as temporary:
             shutil.copyfile(folder / name, temporary)
+    copy_shapes(folder, shared)
     with atomic_path(shared / "report.json") as temporary:
         temporary.write_text('{"complete": true}\n')
 
@@ -185,8 +189,9 @@ def train_to_end(
     context: Context, network: Network, train: Train, folder: Path, *, seed: int, name: str
 ) -> dict[str, Any]:
     """Train one network on its own and leave it in `folder`, with its raw outputs on validation and test."""
-    report = train_objective(context, network, train, folder / "fit", seed=seed, name=name)
-    return finish(context, network, folder, {"origin": "trained", "fit": report}, train.device)
+    shapes = fit_shapes(context, train, folder, seed=seed)
+    report = train_objective(context, network, train, folder / "fit", seed=seed, name=name, shapes=shapes)
+    return finish(context, network, folder, {"origin": "trained", "fit": report, **told_shapes(folder)}, train.device)
 
 
 def train_objective(
@@ -202,6 +207,7 @@ def train_objective(
     is_shared: bool = True,
     objective: Any = None,
     learner_rates: dict[str, float] | None = None,
+    shapes: ShapeModel | None = None,
 ) -> dict[str, Any]:
     """Train a network with its supervised loss, or with `objective`; afterwards it holds the selected weights.
 
@@ -217,8 +223,9 @@ def train_objective(
         is_shared: whether all processes of a distributed run train it together; False = this one alone.
         objective: what is minimised, holding the network; None = the task's loss on the labels.
         learner_rates: of learners with a rate of their own.
+        shapes: what smooths the points that are learned, where `train.soft_targets` asks for it.
     """
-    task = context.make_task(label_smoothing=train.label_smoothing)
+    task = context.make_task(train, shapes=shapes)
     objective = Supervised(network, task.criterion) if objective is None else objective
     needs = objective.needs() if hasattr(objective, "needs") else ()
     train = with_batch_size(context, train, objective, folder, is_shared=is_shared)

@@ -12,10 +12,13 @@ __all__ = ["Baselines", "Calibrate", "Export", "Measure"]
 
 
 class Calibrate(Section):
-    """`[calibrate]`: confidence calibration on validation."""
+    """`[calibrate]`: confidence calibration on validation; of landmarks, error bars."""
 
     method: Literal["temperature", "none"] = "temperature"
     bins: int = Field(15, ge=2)
+    coverage: float = Field(
+        0.9, gt=0, lt=1, description="of landmarks: share of points that their error bars are to hold"
+    )
 
 
 class Export(Section):

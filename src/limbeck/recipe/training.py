@@ -34,6 +34,15 @@ class Train(Section):
     warmup_epochs: float = Field(1.0, ge=0)
     final_rate: float = Field(0.0, ge=0, description="share of the peak that the cosine or poly ends at")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    loss: str | None = Field(
+        None, description="of landmarks: landmark_main (the default), landmark_l2, wing ...; other tasks have one"
+    )
+    soft_targets: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="of landmarks: learn the points as a shape model smooths them that keeps this share of the variance",
+    )
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the weight average that is evaluated and kept; 0 = off")
     clip_norm: float | None = Field(None, gt=0, description="per learner")
     accumulate: int = Field(1, ge=1, description="batches per optimizer step")

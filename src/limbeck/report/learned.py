@@ -66,11 +66,13 @@ def judge_seeds(report: Report) -> Iterator[Finding]:
 def judge_teacher(report: Report) -> Iterator[Finding]:
     """How near the student comes to its teacher or its peers, and what it saves."""
     student, peers = report.model_named("student"), [model for model in report.models if model.peer]
-    for teacher in peers or filter(None, [report.model_named("teacher")]):
+    mean = report.model_named("teacher")
+    apart = [model for model in report.models if re.fullmatch(r"teacher\d+", model.name)]
+    for teacher in peers or ([mean] if mean is not None else apart):
         found = compare(report, student, teacher)
         if found is None or student is None:
             continue
-        other = "the mean of its teachers" if teacher.mean_of else "the teacher"
+        other = "the mean of its teachers" if teacher.mean_of else label(teacher).lower() if apart else "the teacher"
         if teacher.peer:
             other = "its peer" if len(peers) == 1 else label(teacher).lower()
         text = _told_apart(found, other)
@@ -93,7 +95,8 @@ def judge_teacher(report: Report) -> Iterator[Finding]:
 
 def _told_apart(found: Comparison, other: str) -> str:
     if found.is_certain:
-        side = "above" if found.gain > 0 else "below"
+        is_more = (found.first - found.second) * found.gain > 0  # of a figure of which more is better
+        side = ("above" if is_more else "better than") if found.gain > 0 else ("below" if is_more else "worse than")
         text = f"The student is {change(found.metric, found.gain)} {spoken(found.metric)} {side} {other}"
     elif found.has_test:
         text = f"The student cannot be told from {other} in {spoken(found.metric)}"

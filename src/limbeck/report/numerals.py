@@ -44,16 +44,18 @@ _SHARES = frozenset(
         "map_medium",
         "map_large",
         "mar_100",
+        "nme",
     }
 )
 
 
-_SPOKEN = {"miou": "mIoU", "map": "mAP", "map50": "mAP50", "map75": "mAP75", "mar": "mAR"}
+_SPOKEN = {"nme": "NME", "auc": "AUC", "miou": "mIoU", "map": "mAP", "map50": "mAP50", "map75": "mAP75", "mar": "mAR"}
 
 
 def is_share(metric: str) -> bool:
     """Tell whether a metric of this name lies in [0, 1] and is read as a percentage."""
-    return metric.lower() in _SHARES or metric.lower().endswith(("_accuracy", "_ece"))
+    name = metric.lower()
+    return name in _SHARES or name.endswith(("_accuracy", "_ece")) or name.startswith(("nme_", "failure_rate_", "auc_"))
 
 
 def spoken(metric: str) -> str:

@@ -5,7 +5,7 @@ Not here: the losses themselves (`losses`), which points stand where (`point_sch
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -56,6 +56,7 @@ class Landmarks:
         normalizer: what `nme` is divided by; None = the scheme's `inter_ocular`, and `box` where it has none.
         image_size: (height, width) of the pictures, in whose pixels distances are; None = they are square.
         loss: of `CRITERIA`.
+        soften: what is learned in place of the target, such as `ShapeModel.soften`; None = the target.
 
     Raises:
         InputError: no points, a scheme of another number, an unknown normaliser or loss.
@@ -74,6 +75,7 @@ class Landmarks:
         normalizer: Normalizer | None = None,
         image_size: tuple[int, int] | None = None,
         loss: str = "landmark_main",
+        soften: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         if num_classes < 1:
             raise InputError(f"landmarks: needs at least 1 point, not {num_classes}")
@@ -88,7 +90,7 @@ class Landmarks:
         default = "inter_ocular" if "inter_ocular" in self.scheme.normalizers else BOX
         self.normalizer: Normalizer = default if normalizer is None else normalizer
         _find_ends(self.normalizer, num_classes, self.scheme)
-        self._loss = CRITERIA[loss]
+        self._loss, self._soften = CRITERIA[loss], soften
 
     def criterion(self, out: Tensor, target: Tensor) -> Tensor:
         """The loss, mean over batch and known coordinates.
@@ -101,7 +103,7 @@ class Landmarks:
             InputError: shapes that do not fit.
         """
         self._check(out, target)
-        return self._loss(out, target=target)
+        return self._loss(out, target=target if self._soften is None else self._soften(target))
 
     def errors(
         self, out: Tensor | np.ndarray, target: Tensor | np.ndarray, normalizer: Normalizer | None = None

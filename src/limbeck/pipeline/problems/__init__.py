@@ -11,6 +11,7 @@ from typing import Any
 from limbeck.errors import InputError
 from limbeck.pipeline.problems.classification import ClassificationProblem
 from limbeck.pipeline.problems.detection import DetectionProblem
+from limbeck.pipeline.problems.landmarks import LandmarksProblem
 from limbeck.pipeline.problems.modulation import ModulationProblem
 from limbeck.pipeline.problems.problem import Case, Kept, Problem, Run, Shown, as_input
 from limbeck.pipeline.problems.segmentation import SegmentationProblem
@@ -22,6 +23,7 @@ PROBLEMS: dict[str, type[Problem]] = {
     "classification": ClassificationProblem,
     "segmentation": SegmentationProblem,
     "detection": DetectionProblem,
+    "landmarks": LandmarksProblem,
     "modulation": ModulationProblem,
 }
 """Name of a task -> its problem."""

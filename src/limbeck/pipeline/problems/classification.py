@@ -33,6 +33,7 @@ class ClassificationProblem:
     """One class per picture. Kept of a network: `logits` [N, K] float32; of a file: `probabilities` [N, K]."""
 
     evaluation_batch = 256
+    outputs_each = 1
 
     def __init__(self, task: Any, class_names: Sequence[str]) -> None:
         self.task = task
@@ -44,6 +45,13 @@ class ClassificationProblem:
 
     def check_network(self, network: Network, *, where: str) -> None:
         """A task from outside may take any output; its criterion says what it does not take."""
+
+    def start(self, network: Network, pictures: PictureSet) -> None:
+        """As it was drawn."""
+
+    def exporting(self) -> dict[str, Any]:
+        """None."""
+        return {}
 
     def evaluate(self, network: Network, batches: Loader, *, device: str) -> dict[str, float]:
         """The task's figures."""

@@ -39,6 +39,7 @@ class DetectionProblem:
     """
 
     evaluation_batch = BATCH
+    outputs_each = 1
 
     def __init__(self, task: Any, class_names: Sequence[str]) -> None:
         self.task = task
@@ -58,6 +59,13 @@ class DetectionProblem:
             raise InputError(
                 f"{where}: is no detector; take one such as ssdlite_mobilenet_v3_small (see `limbeck show models`)"
             )
+
+    def start(self, network: Network, pictures: PictureSet) -> None:
+        """As it was drawn."""
+
+    def exporting(self) -> dict[str, Any]:
+        """None."""
+        return {}
 
     def evaluate(self, network: Network, batches: Loader, *, device: str) -> dict[str, float]:
         """The task's figures."""

@@ -71,6 +71,8 @@ class Problem(Protocol):
     task: Any
     evaluation_batch: int
     """Pictures that are evaluated at once."""
+    outputs_each: int
+    """Outputs of a network for each class: 1, of points 2."""
 
     def __init__(self, task: Any, class_names: Sequence[str]) -> None: ...
 
@@ -87,6 +89,12 @@ class Problem(Protocol):
         Raises:
             InputError: they are.
         """
+
+    def start(self, network: Network, pictures: PictureSet) -> None:
+        """Prepare a network that is to be trained from fresh outputs on these pictures, in place."""
+
+    def exporting(self) -> dict[str, Any]:
+        """Keywords of the exporter, beyond those of every kind."""
 
     def evaluate(self, network: Network, batches: Loader, *, device: str) -> dict[str, float]:
         """Figures of a network on the pictures by which trainings are selected."""
@@ -108,7 +116,8 @@ class Problem(Protocol):
         Returns:
             `temperature`; `reason` why there is none, else empty; `metrics` on test, the primary one among them;
             `validation` figures or None; reliability `before` and `after`, None where there is none. Where they apply:
-            `counted`, what reliability counts, and `per_class`, a figure's `name` and its `values` by class name.
+            `counted`, what reliability counts; `per_class`, a figure's `name` and its `values` by class name; and `facts`
+            that the exported file is to say of itself.
         """
 
     def compare(self, first: Kept, second: Kept, pictures: PictureSet) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class SegmentationProblem:
     """
 
     evaluation_batch = BATCH
+    outputs_each = 1
 
     def __init__(self, task: Any, class_names: Sequence[str]) -> None:
         self.task = task
@@ -65,6 +66,13 @@ class SegmentationProblem:
                 f"{where}: gives {given} of a picture of {height} x {width}; segmentation needs logits {expected}, such as "
                 "lraspp_mobilenet_v3_small's (see `limbeck show models`)"
             )
+
+    def start(self, network: Network, pictures: PictureSet) -> None:
+        """As it was drawn."""
+
+    def exporting(self) -> dict[str, Any]:
+        """None."""
+        return {}
 
     def evaluate(self, network: Network, batches: Loader, *, device: str) -> dict[str, float]:
         """The task's figures."""
