@@ -1,0 +1,90 @@
+"""The shipped recipes of radio: whole headers, networks and graphs that stand, ablations that are options; one in miniature."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from places_run import FAKE, run_quickly
+from recipe_headers import FIELDS
+
+from limbeck.distill import distillation
+from limbeck.files import read_json
+from limbeck.pipeline.context import create_for
+from limbeck.pipeline.start import list_recipes, open_recipe, parse_changes, recipe_notes, recipe_text
+from limbeck.types import Batch
+
+SHIPPED = [name for name in list_recipes() if name.startswith("radio/")]
+SETS = {"radio": (11, 128), "radioml2016": (11, 128), "radioml2018": (24, 1024)}
+
+
+def test_both_students_are_taught_on_every_set() -> None:
+    quick, full = ["radio/quick", "radio/quick_cnn"], []
+    for name in ("made", "rml2016a", "rml2018"):
+        full += [f"radio/{name}_kd_cnn", f"radio/{name}_kd_mobilenet"]
+    assert sorted(SHIPPED) == sorted(quick + full)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_header_says_everything_and_its_command_is_that_recipe(name: str) -> None:
+    notes = recipe_notes(name)
+    assert list(notes) == FIELDS
+    lines = recipe_text(name).split("\n\n", 1)[0].splitlines()
+    assert all(re.match(r"# (\S|           \S)", line) and len(line) <= 120 for line in lines)
+    assert notes["published"].startswith("none")  # no figure of the paper could be read
+    assert "reconstruction" in notes["differs"] + notes["published"]
+    words = shlex.split(notes["command"])
+    recipe, _ = open_recipe(words[2], parse_changes(words[4:]))
+    assert words[:3] == ["limbeck", "run", name]
+    assert recipe.task == "modulation"
+    assert f"{recipe.train.epochs} epochs of {recipe.train.batch_size} frames" in notes["protocol"]
+    assert (recipe.data.path == "FILE") == recipe.data.name.startswith("radioml")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_networks_and_the_graph_stand(name: str) -> None:
+    recipe, _ = open_recipe(name)
+    classes, length = SETS[recipe.data.name]
+    networks = [
+        create_for(one, num_classes=classes, picture_size=(1, length), where="here")
+        for one in (recipe.student, recipe.teacher)
+    ]
+    inputs = torch.randn(4, 2, length, generator=torch.Generator().manual_seed(0))
+    batch = Batch(torch.arange(4), inputs, torch.arange(4), further={"snr": torch.zeros(4)})
+    graph = distillation(recipe.distill.method, student=networks[0], teacher=networks[1], **recipe.distill.options)
+    assert torch.isfinite(graph(batch, torch.zeros(()))["loss"])
+
+
+def test_the_ablations_of_a_header_are_options_that_change_the_run() -> None:
+    name = "radio/made_kd_mobilenet"
+    told = re.findall(r"--set (\S+=[^\s;)]+)", recipe_notes(name)["mind"])
+    assert len(told) == 7
+    whole, _ = open_recipe(name)
+    for change in told:
+        recipe, _ = open_recipe(name, parse_changes([change]))
+        assert recipe != whole, change
+        size = {"num_classes": 11, "picture_size": (1, 128), "where": change}
+        before, after = (create_for(one.teacher, **size).params() for one in (whole, recipe))
+        assert (before != after) == change.startswith("teacher."), change
+        networks = [create_for(one, **size) for one in (recipe.student, recipe.teacher)]
+        distillation("skd", student=networks[0], teacher=networks[1], **recipe.distill.options)
+
+
+def test_the_quick_recipes_share_their_teacher(tmp_path: Path) -> None:
+    """As written but for their size: a few frames, one epoch, a device with known latencies."""
+    tiny = {"epochs": 1, "batch_size": 32, "threads": 1}
+    changes = {f"{section}.{key}": value for section in ("train", "teacher.train") for key, value in tiny.items()}
+    changes |= {"data.path": str(tmp_path), "data.options.frames_per_cell": 8, "data.options.snrs": [0, 18]}
+    changes |= {"data.options.length": 64, "budget.target": FAKE, "baselines.plain": False, "measure.runs": 20}
+    changes |= {"export.max_int8_drop": 1.0}
+    origins = {}
+    for name in ("quick", "quick_cnn"):
+        recipe, _ = open_recipe(f"radio/{name}", changes)
+        run_quickly(recipe, tmp_path / "runs" / name)
+        models = {model["name"]: model for model in read_json(tmp_path / "runs" / name / "report.json")["models"]}
+        assert set(models) == {"teacher", "student", "student_int8"}
+        origins[name] = models["teacher"]["origin"]
+    assert origins == {"quick": "trained", "quick_cnn": "reused"}
