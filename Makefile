@@ -17,10 +17,10 @@ quickstart: $(READY)  ## the whole pipeline in miniature on real handwriting
 	$(BIN)/limbeck quickstart
 
 test: $(READY)  ## the suite, under ten minutes on two cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test-all: $(READY)  ## also the tests marked slow
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'slow or not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'slow or not slow'
 
 check: $(READY)  ## format, lint, types, import order
 	$(BIN)/ruff format --check .
