@@ -213,13 +213,17 @@ def predict(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace SigMF metadata that is there")] = False,
+    boxes: Annotated[
+        Path | None,
+        typer.Option("--boxes", help="of landmarks: CSV of name, x1, y1, x2, y2; without it pictures are crops already"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What is in pictures: labels, class maps or boxes; of signals the class of each frame."""
+    """What is in pictures: labels, maps, boxes or points; of signals the class of each frame."""
     from limbeck.pipeline.predict import predict_files, predictions_csv, save_predictions
 
     _quiet(as_json)
-    rows = predict_files(model, files, output=output, overwrite=overwrite)
+    rows = predict_files(model, files, output=output, overwrite=overwrite, boxes=boxes)
     if output is not None:
         save_predictions(rows, output, overwrite=overwrite)
     if as_json:

@@ -126,9 +126,9 @@ def test_the_barest_report_and_another_task():
     ]
     report = {"schema": 1, "run": "faces", "task": "landmarks", "models": models}
     page = Page(render(report))
-    assert "0.0312" in page.text
+    assert "3.12 %" in page.text
     assert "my model" in page.text
-    assert "auc" in page.text
+    assert "AUC" in page.text
     table = models_table(parse_report(report).models)
     assert [cell.best for _, _, cells in table.rows for cell in cells[:1]] == [True, False]  # lower is better
 

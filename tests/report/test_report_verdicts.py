@@ -96,8 +96,8 @@ def test_lower_is_better_turns_the_sign(report):
     }
     kind, text = one(report, "distillation")
     assert kind == "good"
-    assert "0.02 better" in text
-    assert "+0.01 to +0.03" in text
+    assert "2.00 points better" in text
+    assert "+1.00 to +3.00" in text
 
 
 @pytest.mark.parametrize("name", ["student", "plain"])

@@ -138,7 +138,10 @@ class Context:
         """Build a network of the recipe for this data."""
         network = create_for(model, num_classes=self.num_classes, picture_size=self.splits.image_size, where=where)
         if network.filled is None or network.filled.not_filled:
-            self.problem.start(network, self.splits.train)
+            try:
+                self.problem.start(network, self.splits.train)
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from error
         return network
 
     def loader(

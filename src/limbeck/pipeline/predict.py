@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.console import bar, warn
-from limbeck.deployed import ClassMaps, DeployedModel, FoundBoxes, Prediction, load, save_map
+from limbeck.deployed import ClassMaps, DeployedModel, FoundBoxes, FoundPoints, Prediction, load, save_map
 from limbeck.errors import InputError
 from limbeck.files import write_json, write_text
 from limbeck.pictures import PICTURE_SUFFIXES, UnreadablePicture, decode
 
-__all__ = ["find_pictures", "predict_files", "predictions_csv", "save_predictions"]
+__all__ = ["find_pictures", "predict_files", "predictions_csv", "read_boxes", "save_predictions"]
 
 BATCH = 32
 SHARES = "shares.csv"  # beside the maps of a segmenter
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 BOX_COLUMNS = ("file", "label", "score", "x1", "y1", "x2", "y2")
 
 
@@ -42,7 +43,12 @@ def find_pictures(paths: list[Path]) -> list[Path]:
 
 
 def predict_files(
-    model: str, files: list[Path], *, output: Path | None = None, overwrite: bool = False
+    model: str,
+    files: list[Path],
+    *,
+    output: Path | None = None,
+    overwrite: bool = False,
+    boxes: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Say what is in pictures; those that cannot be read are named in a warning and left out. Of signals see
     `predict_signals`.
@@ -53,11 +59,13 @@ def predict_files(
         output: where `save_predictions` will write the rows, told before the work when that cannot be; of a segmenter a
             folder, in which each picture's class map is written already.
         overwrite: whether SigMF metadata that is there already may be replaced.
+        boxes: of a model of landmarks, where faces or things are (`read_boxes`); a picture in several rows has several.
 
     Returns:
         of a classifier per picture `file`, `label`, `confidence`, and `probabilities` by class name; of a segmenter per
         picture `file`, `map` (where it was written, or None), and `shares` of the pixels by class name; of a detector per
-        box `file`, `label`, `score`, and `x1`, `y1`, `x2`, `y2` in pixels.
+        box `file`, `label`, `score`, and `x1`, `y1`, `x2`, `y2` in pixels; of landmarks per picture or box `file`, `points`
+        as `x0`, `y0`, `x1` ... in pixels, and `radii` of their error bars as `r0`, `r1` ... where the file has them.
 
     Raises:
         InputError: the model or a path cannot be used, or no picture could be read.
@@ -73,7 +81,11 @@ def predict_files(
         raise InputError(f"{output}: a folder; -o takes the CSV file to write")
     if maps is not None and maps.is_file():
         raise InputError(f"{maps}: a file; -o takes the folder to write class maps in")
-    pictures = find_pictures(files)
+    if boxes is not None and deployed.task != "landmarks":
+        raise InputError(f"--boxes: a model for {deployed.task} takes whole pictures; leave it out")
+    pictures, places = find_pictures(files), None
+    if boxes is not None:
+        pictures, places = _with_boxes(pictures, read_boxes(boxes), boxes)
     named: dict[Path, str] = {}
     if maps is not None:
         stems = [path.stem for path in pictures]
@@ -92,11 +104,13 @@ def predict_files(
             for label, score, box in zip(said.labels[place], said.scores[place], said.boxes[place], strict=True):
                 corners = dict(zip(BOX_COLUMNS[3:], box.astype(float).round(2).tolist(), strict=True))
                 yield {"file": str(path), "label": label, "score": round(float(score), 6), **corners}
+        elif isinstance(said, FoundPoints):
+            yield _pointed(path, said, place)
         else:
             yield _classified(path, said, place, deployed.class_names)
 
     read, rows = 0, []
-    for path, said, place in _answers(deployed, pictures):
+    for path, said, place in _answers(deployed, pictures, places):
         read += 1
         rows += rows_of(path, said, place)
     if not read:
@@ -114,19 +128,75 @@ def _classified(path: Path, said: Prediction, place: int, class_names: tuple[str
     }
 
 
-def _answers(deployed: DeployedModel, paths: list[Path]) -> Iterator[tuple[Path, Any, int]]:
+def _pointed(path: Path, said: FoundPoints, place: int) -> dict[str, Any]:
+    pairs = enumerate(said.points[place].astype(float).round(3).tolist())
+    row: dict[str, Any] = {"file": str(path)}
+    row["points"] = {f"{axis}{i}": value for i, pair in pairs for axis, value in zip("xy", pair, strict=True)}
+    if said.radii is not None:
+        row["radii"] = {f"r{i}": value for i, value in enumerate(said.radii[place].astype(float).round(3).tolist())}
+    return row
+
+
+def read_boxes(file: Path) -> list[tuple[str, Box]]:
+    """Names and boxes of a CSV file with the columns `name`, `x1`, `y1`, `x2`, `y2`, in pixels; `name` is the end of a
+    picture's path.
+
+    Raises:
+        InputError: it cannot be read, or is of another form.
+    """
+    try:
+        with open(file, encoding="utf-8", newline="") as handle:
+            rows = list(csv.DictReader(handle))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot read the boxes ({getattr(error, 'strerror', None) or error})") from error
+    found = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            left, top, right, bottom = (float(row[column]) for column in BOX_COLUMNS[3:])
+            found.append((row["name"], (left, top, right, bottom)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{file}, line {number}: expected the columns name, x1, y1, x2, y2 and numbers in them ({error!r})"
+            ) from error
+    if not found:
+        raise InputError(f"{file}: holds no boxes; expected the columns name, x1, y1, x2, y2")
+    return found
+
+
+def _with_boxes(paths: list[Path], boxes: list[tuple[str, Box]], file: Path) -> tuple[list[Path], list[Box]]:
+    """The pictures that have boxes, once for each; the others are named in a warning."""
+    known: dict[str, list[Box]] = {}
+    for name, box in boxes:
+        known.setdefault(Path(name).as_posix(), []).append(box)
+    pictures, places = [], []
+    for path in paths:
+        ends = ("/".join(path.parts[start:]) for start in range(len(path.parts)))
+        here = next((known[end] for end in (path.as_posix(), *ends) if end in known), [])
+        if not here:
+            warn(f"left out: {path}: no box in {file}")
+        pictures += [path] * len(here)
+        places += here
+    if not pictures:
+        raise InputError(f"{file}: has no box of any of these pictures; its names must be the ends of their paths")
+    return pictures, places
+
+
+def _answers(
+    deployed: DeployedModel, paths: list[Path], boxes: list[Box] | None = None
+) -> Iterator[tuple[Path, Any, int]]:
     """Each picture that can be read, with its batch's answer and its place there."""
     with bar("predict", len(paths), unit="picture") as progress:
         for start in range(0, len(paths), BATCH):
-            chunk, pictures = [], []
-            for path in paths[start : start + BATCH]:
+            chunk, pictures, places = [], [], []
+            for number, path in enumerate(paths[start : start + BATCH], start=start):
                 try:
                     pictures.append(decode(path))
                     chunk.append(path)
+                    places += [] if boxes is None else [boxes[number]]
                 except UnreadablePicture as error:
                     warn(f"left out: {error}")
             if pictures:
-                said = deployed.predict(pictures)
+                said = deployed.predict(pictures, boxes=places or None)
                 for place, path in enumerate(chunk):
                     yield path, said, place
             progress.advance(len(paths[start : start + BATCH]))

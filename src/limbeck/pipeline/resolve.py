@@ -59,6 +59,9 @@ def resolve(context: Context) -> None:
     check_graph(recipe)
     _check_kind(context)
     context.problem.check(recipe)
+    context.make_task(recipe.train)
+    for name, model in (recipe.teachers | recipe.assistants).items():
+        context.make_task(model.train, where=f"{name}.train")
     for line in context.splits.report.get("warnings", []):
         if context.is_writer:
             warn(line)

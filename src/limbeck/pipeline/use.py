@@ -34,17 +34,19 @@ def evaluate_model(model: str, data: str, *, target: str = "onnxruntime") -> dic
     """
     from limbeck.measure import open_device
     from limbeck.pipeline.problems import PROBLEMS, open_problem
-    from limbeck.tasks import open_task
+    from limbeck.tasks import TASKS, open_task
 
     deployed = load(model)
     kind = deployed.task if deployed.task in PROBLEMS else "classification"
     kind = "modulation" if deployed.takes_signals else kind
-    task = open_task(kind, num_classes=len(deployed.class_names), image_size=deployed.input_size)
-    problem = open_problem(kind, task, deployed.class_names)
     if deployed.takes_signals:
         pictures = _judged_signals(model, deployed, data)
     else:
-        pictures = _judged_pictures(model, deployed, data, task.target_kind)
+        pictures = _judged_pictures(model, deployed, data, getattr(TASKS[kind], "target_kind", "class"))
+    known: dict[str, Any] = {"num_classes": len(deployed.class_names), "image_size": deployed.input_size}
+    scheme = getattr(getattr(pictures, "targets", None), "scheme", None)
+    task = open_task(kind, **known, **({} if scheme is None else {"scheme": scheme}))
+    problem = open_problem(kind, task, deployed.class_names)
     device = open_device(target)
     artifact = read_artifact(deployed.path)
 

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from limbeck.report import candidates, charts, numerals, tables
 from limbeck.report.by_snr import snr_view
+from limbeck.report.landmarks import landmarks_view
 from limbeck.report.schema import Model, Report, parse_report
 from limbeck.report.searched import adapt_view, search_view, searches_table, time_bars
 from limbeck.report.seeds import attach_seeds
@@ -40,7 +41,8 @@ def render(report: dict[str, Any], *, pictures: dict[str, Any] | None = None) ->
         pictures: example pictures for the page alone, so that `report.json` stays small:
             `{"confusions": [{"true", "predicted", "examples": [data URI of a PNG, JPEG, WebP or GIF, ...]}]}`;
             or `{"examples": [{"picture", "text", "image": data URI}], "panels": what an image shows from left to
-            right, "legend": [{"name", "image"}]}`.
+            right, "legend": [{"name", "image"}]}`; or of landmarks `{"faces": [{"picture", "text", "kind": worst or
+            typical, "image"}]}`.
 
     Returns:
         HTML that needs no other file and no network.
@@ -79,6 +81,9 @@ def render(report: dict[str, Any], *, pictures: dict[str, Any] | None = None) ->
         "curves": _curves(read, primary),
         "confusions": _confusions(read, pictures or {}),
         "snr": snr_view(read),
+        "higher_is_better": higher_is_better,
+        "landmarks": landmarks_view(read),
+        "faces": _pictured(pictures or {}, "faces", "picture", "text", "kind"),
         "classes": tables.classes_table(read.models),
         "per_class": next((model.per_class.name for model in read.models if model.per_class), ""),
         "examples": _pictured(pictures or {}, "examples", "picture", "text"),
@@ -192,6 +197,7 @@ def _sections(view: dict[str, Any]) -> dict[str, str]:
         "calibration": ("Confidence", view["reliability"]),
         "confusions": ("Confusions", view["confusions"]),
         "snr": ("Accuracy by SNR", view["snr"]),
+        "landmarks": ("Points", view["landmarks"]),
         "classes": ("Classes", view["classes"]),
         "examples": ("Mistaken frames" if report.signals else "Pictures", view["examples"]),
         "training": ("Training", view["curves"] or view["fits"]),

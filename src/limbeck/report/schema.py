@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from limbeck.errors import InputError
 from limbeck.files import read_json
+from limbeck.report.points import Jitter, PointFindings, Shapes
 from limbeck.report.records import Count, Record, Share
 from limbeck.report.searching import Adaptation, Study
 from limbeck.report.snr import Level, LevelParity, SignalFindings
@@ -131,6 +132,8 @@ class Model(Record):
     reliability: Reliability | None = None
     per_class: PerClass | None = None
     per_snr: list[Level] | None = Field(default=None, description="of signals, from the lowest SNR to the highest")
+    points: PointFindings | None = Field(default=None, description="of landmarks")
+    shape_model: Shapes | None = Field(default=None, description="that smoothed what it learned")
     withheld: str | None = Field(default=None, description="why the file is not handed over")
     fit: Fit | None = None
 
@@ -265,6 +268,7 @@ class Report(Record):
     confusions: list[Confusion] | None = None
     examples: list[Example] | None = None
     signals: SignalFindings | None = None
+    jitter: list[Jitter] | None = Field(default=None, description="of landmarks: the student where boxes are not exact")
     stages: list[Stage] | None = None
     paired: dict[str, Paired] | None = Field(default=None, description="by `first_vs_second`, names of models")
     provenance: Provenance | None = None

@@ -37,7 +37,7 @@ _FIRST_METRICS = (
     *("map50", "map75", "map_small", "map_medium", "map_large", "mar_100"),
     *("ece", "nll", "brier"),
 )
-_TOLD_ELSEWHERE = ("ece_", "mce", "nll_")  # other forms of a figure that has its column
+_TOLD_ELSEWHERE = ("ece_", "mce", "nll_", "nme_", "failure_rate_", "auc_")  # with their column, or their section
 _LOWER_IS_BETTER = frozenset({"ece", "mce", "nll", "brier", "loss"})
 
 
