@@ -123,10 +123,11 @@ def test_python_blocks_of_a_page_run_in_order(page: Path, in_home: Path):
         exec(compile(block.text, f"{page.name}:{block.line}", "exec"), namespace)
 
 
-DENSE_RUNS = (
+OTHER_RUNS = (
     "runs/camvid-quick",
-    "runs/streets",
-)  # of masks: tests/pipeline/test_segmentation_run.py predicts from one
+    "runs/streets",  # of masks: tests/pipeline/test_segmentation_run.py predicts from one
+    "runs/radio-quick",  # of signals: tests/pipeline/test_modulation_run.py predicts from one, and judges it
+)
 
 
 def lines_that_run() -> list[str]:
@@ -134,7 +135,7 @@ def lines_that_run() -> list[str]:
     lines = [line for p in PAGES for b in blocks_of(p, *check.SHELL) for line in check.command_lines(b.text)]
     verbs = ("show", "predict", "evaluate", "measure", "report")
     quick = [line for line in lines if line.split()[0] == "limbeck" and line.split()[1] in verbs]
-    return sorted({line for line in quick if not line.endswith(".toml") and not any(run in line for run in DENSE_RUNS)})
+    return sorted({line for line in quick if not line.endswith(".toml") and not any(run in line for run in OTHER_RUNS)})
 
 
 @pytest.mark.parametrize("line", lines_that_run())

@@ -31,13 +31,16 @@ def _parts(name: str) -> dict[str, Any]:
         from limbeck.distill import METHODS as table
     elif name == "models":
         from limbeck.models import CIFAR, DENSE, MODELS
+        from limbeck.models.signal import SIGNAL_TABLES, SIGNALS
 
         literature = {
             name: f"{design.describe}; {design.params:,} parameters at 100 classes." for name, design in CIFAR.items()
         }
         dense = {f"{head}_FAMILY": f"{what}." for head, what in DENSE.items()}
         library = {"timm:NAME": "any classifier of timm", "torchvision:NAME": "any classifier of torchvision"}
-        return {**MODELS, **dense, **literature, **library}
+        signals = {name: f"{design.describe}." for name, design in SIGNALS.items()}
+        signals |= {name: f"{what}." for name, (_, what) in SIGNAL_TABLES.items()}
+        return {**MODELS, **dense, **literature, **signals, **library}
     elif name == "tasks":
         from limbeck.tasks import TASKS as table
     elif name == "data":
