@@ -10,9 +10,14 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
+from torch import nn
+
+from limbeck.errors import InputError
+from limbeck.export import export_onnx
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -146,3 +151,47 @@ def test_slurm_ray(tmp_path, is_stopped):
     while any(process.exists() for process in started) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(process.exists() for process in started)
+
+
+class Centres(nn.Module):
+    """Where red, green and blue lie in a picture: a network of points that needs no training."""
+
+    num_classes, input_size = 6, (32, 32)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        weights = (pictures - 0.5).clamp(min=0)
+        places = (torch.arange(32) + 0.5) / 32
+        across, down = (weights.sum(axis) @ places for axis in (2, 3))
+        return torch.stack([across, down], 2).div(weights.sum((2, 3)).unsqueeze(2) + 1e-6).flatten(1)
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_track(tmp_path):
+    """Three dots that wander, the lot out of the first crop by the end, are followed; what trembles is told from motion."""
+    export_onnx(
+        Centres(), tmp_path / "model.onnx", sample_size=(32, 32), class_names=["r", "g", "b"], gives="points",
+        metadata={"crop": {"pad": 0.3, "pad_pixels": 0.0, "square": True}},
+    )  # fmt: skip
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    places = np.array([[12.0, 12], [32, 14], [22, 30]])
+    truth = [places + number * np.array([2.0, 1.5]) for number in range(20)]
+    for number, points in enumerate(truth):
+        image = Image.new("RGB", (110, 90))
+        draw = ImageDraw.Draw(image)
+        for (x, y), colour in zip(points.tolist(), ("#ff0000", "#00ff00", "#0000ff"), strict=True):
+            draw.ellipse((x - 3, y - 3, x + 2, y + 2), fill=colour)
+        image.save(frames / f"{number:03d}.png")
+    track = load_example("track")
+    box = [*places.min(0), *places.max(0)]
+    figures = track.main(str(tmp_path / "model.onnx"), str(frames), box=box, output=str(tmp_path / "points.csv"))
+    rows = np.loadtxt(tmp_path / "points.csv", delimiter=",", skiprows=1, usecols=range(1, 7)).reshape(20, 3, 2)
+    assert np.abs(rows - np.stack(truth)).max() < 1.0
+    assert (figures["frames"], figures["lost"]) == (20, 0)
+    assert figures["motion"] == pytest.approx(2.5, abs=0.15)
+    assert figures["jitter"] < 0.4
+    noise = np.random.default_rng(0).normal(0, 0.7, (4000, 5, 2))
+    steady = np.arange(4000)[:, None, None] * 0.3 + np.arange(10).reshape(5, 2) * 4.0
+    assert track.steadiness(steady + noise)["jitter"] == pytest.approx(0.7, rel=0.03)
+    with pytest.raises(InputError, match="no pictures in it"):
+        track.main(str(tmp_path / "model.onnx"), str(tmp_path / "frames" / ".."))
