@@ -129,6 +129,9 @@ def test_a_frame_that_is_moved_goes_around_its_ends(splits) -> None:
         ({"crop": "resized"}, "augment.crop = 'resized': is for pictures; of signals it is none or shift"),
         ({"mixup": 0.2}, "augment.mixup = 0.2: is for pictures"),
         ({"erase": 0.1}, "augment.erase = 0.1: is for pictures"),
+        ({"noise": 0.1}, "augment.noise = 0.1: is for pictures"),
+        ({"blur": 1.0}, "augment.blur = 1.0: is for pictures"),
+        ({"gamma": (0.5, 2.0)}, "is for pictures"),
     ],
 )
 def test_signals_refuse_what_pictures_know(splits, asked: dict, message: str) -> None:

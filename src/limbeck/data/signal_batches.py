@@ -85,6 +85,9 @@ def check_signal_augment(name: str, augment: Augment | None, *, joins: bool) -> 
         ("rand_augment", augment.rand_augment is not None, "; leave it out"),
         ("auto_augment", augment.auto_augment is not None, "; leave it out"),
         ("erase", augment.erase > 0, "; leave it out"),
+        ("gamma", augment.gamma is not None, "; leave it out"),
+        ("blur", augment.blur > 0, "; leave it out"),
+        ("noise", augment.noise > 0, "; leave it out"),
         ("mixup", augment.mixup > 0, "; leave it out"),
         ("cutmix", augment.cutmix > 0, "; leave it out"),
     ):

@@ -47,7 +47,9 @@ def draw_spectrogram(frame: np.ndarray, *, side: int = 200) -> np.ndarray:
     width = max(8, min(64, len(samples) // 4))
     hop = max(1, (len(samples) - width) // 96)
     transform = ShortTimeFFT(hann(width), hop=hop, fs=1.0, fft_mode="centered", mfft=max(64, width))
-    power = np.abs(transform.stft(samples)) ** 2
+    # only where the window lies wholly inside: beyond it, a frame seems to begin and end with a click
+    first, end = transform.lower_border_end[1], transform.upper_border_begin(len(samples))[1]
+    power = np.abs(transform.stft(samples, p0=first, p1=end)) ** 2
     level = 10 * np.log10(np.maximum(power, power.max() * 1e-12) / power.max())
     shade = np.clip(1 + level / RANGE_DB, 0, 1)[::-1] * (len(SHADE) - 1)
     low = np.minimum(shade.astype(int), len(SHADE) - 2)

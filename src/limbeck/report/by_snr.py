@@ -146,7 +146,7 @@ def matrix_chart(matrix: Matrix, names: Sequence[str]) -> Markup | None:
                     fill_opacity=f"{0.08 + 0.92 * share:.2f}", tip=tip,
                 )  # fmt: skip
             if count and size <= MOST_TEXT and round(100 * share):
-                dark = " over" if share > 0.55 else ""
+                dark = " onshare" if share > 0.55 else ""
                 text = f"{100 * share:.0f}"
                 canvas.add("text", text=text, x=x + cell / 2, y=y + cell / 2 + 4, class_=f"tick mid{dark}")
     base = top + cell * size
