@@ -126,6 +126,7 @@ def test_python_blocks_of_a_page_run_in_order(page: Path, in_home: Path):
 OTHER_RUNS = (
     "runs/camvid-quick",
     "runs/streets",  # of masks: tests/pipeline/test_segmentation_run.py predicts from one
+    "runs/faces-quick",  # of points: tests/pipeline/test_landmarks_run.py predicts from one
     "runs/radio-quick",  # of signals: tests/pipeline/test_modulation_run.py predicts from one, and judges it
 )
 
