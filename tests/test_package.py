@@ -149,7 +149,7 @@ def test_every_shipped_recipe_runs_in_miniature(name: str, tmp_path: Path) -> No
         changes |= {"search.trials": 1, "search.batch": 1, "search.workers": 1, "search.proxy.epochs": 1}
         changes |= {"search.seed_weights": None, "search.storage": None, "search.options": {}}
     if whole.adapt is not None:  # few widths to try, and one of them made narrower
-        changes |= {"adapt.max_latency_ms": 0.28, "adapt.headroom": 9.0, "adapt.delta": 0.02, "adapt.divisor": 64}
+        changes |= {"adapt.max_latency_ms": None, "adapt.share": 0.97, "adapt.delta": 0.02, "adapt.divisor": 64}
         changes |= {"adapt.steps": 1, "adapt.workers": 1, "adapt.tune": {"limit": 16}, "adapt.seed_weights": None}
     recipe, _ = open_recipe(name, changes)
     report = run_recipe(recipe, tmp_path / "run")

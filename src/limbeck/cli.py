@@ -203,7 +203,10 @@ def evaluate(
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(metavar="RUN|MODEL.onnx")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="pictures or SigMF recordings, or folders of them; sets of frames")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILES", help="pictures or SigMF recordings, or folders of them; sets of frames"),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -215,7 +218,9 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace SigMF metadata that is there")] = False,
     boxes: Annotated[
         Path | None,
-        typer.Option("--boxes", help="of landmarks: CSV of name, x1, y1, x2, y2; without it pictures are crops already"),
+        typer.Option(
+            "--boxes", help="of landmarks: CSV of name, x1, y1, x2, y2; without it pictures are crops already"
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -245,6 +245,26 @@ def test_the_search_before_an_adaptation_has_headroom(tmp_path):
     assert objective_of(Context(given, RunFolder(tmp_path))).target_ms == 0.7
 
 
+def test_a_share_of_the_seeds_latency_is_reached_on_any_device(seed_folder, tmp_path, quick):
+    tree = {"share": 0.9, "delta": 0.05, "tune": {"limit": 32}, "seed_weights": str(seed_folder)}
+    recipe = adapt_recipe(seed_folder, adapt=tree, budget__max_latency_ms=None)
+    run_recipe(recipe, tmp_path / "run", until="adapt")
+    adaptation = RunFolder(tmp_path / "run").need("adapt").result["adaptation"]
+    first, last = adaptation["iterates"][0], adaptation["iterates"][-1]
+    assert adaptation["target_ms"] == pytest.approx(0.9 * first["latency_ms"], rel=1e-6)
+    assert adaptation["ended"] == "target"
+    assert last["latency_ms"] <= adaptation["target_ms"] < first["latency_ms"]
+
+
+def test_a_share_bounds_the_search_by_what_it_brings_below_the_budget(tmp_path):
+    recipe = small_recipe(adapt={"share": 0.8}, budget__max_latency_ms=2.0)
+    assert search_ceilings(Context(recipe, RunFolder(tmp_path))).max_latency_ms == 2.5
+    free = small_recipe(adapt={"share": 0.8}, budget__max_latency_ms=None)
+    assert search_ceilings(Context(free, RunFolder(tmp_path))).max_latency_ms is None
+    with pytest.raises(InputError, match="share: max_latency_ms says what is to be reached"):
+        small_recipe(adapt={"share": 0.8, "max_latency_ms": 1.0})
+
+
 def test_the_plan_counts_the_seed_and_the_proposals(seed_folder):
     recipe = adapt_recipe(seed_folder, adapt={"delta": 0.1}, budget__max_latency_ms=0.15)
     rows = {row["stage"]: row for row in plan_run(recipe)["stages"]}

@@ -27,7 +27,14 @@ from limbeck.data.radio.signals import check_order
 from limbeck.errors import InputError, unknown_name
 from limbeck.files import fingerprint
 
-__all__ = ["find_signals", "read_made_radio", "read_radioml2016", "read_radioml2018", "read_sigmf_set", "read_signal_set"]
+__all__ = [
+    "find_signals",
+    "read_made_radio",
+    "read_radioml2016",
+    "read_radioml2018",
+    "read_sigmf_set",
+    "read_signal_set",
+]
 
 HOME = "data"  # where made and converted sets are kept, as downloaded ones are
 ALONE = 20_000  # frames below which starting further processes costs more than they save

@@ -100,9 +100,9 @@ def adapt(context: Context, upstream: dict[str, Any]) -> StageRecord:
         source = context.load(SEED_STAGE)
         evaluate = context.evaluator(train.device)
         assert evaluate is not None  # resolve refuses an adaptation without a validation split
-        target = adapt_target(context)
-        say(f"adapt: {target:.3g} ms are to be reached")
         timed = open_latency_source(context, section, source, folder, where="adapt")
+        target = adapt_target(context, timed.reference_ms)
+        say(f"adapt: {target:.3g} ms are to be reached")
 
         def latencies(tables: Sequence[Table]) -> list[float | Exception]:
             return [one if isinstance(one, Exception) else one["latency_ms"] for one in timed.time(tables)]

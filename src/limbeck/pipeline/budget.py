@@ -37,17 +37,34 @@ def ceilings_of(context: Context) -> Ceilings:
 
 
 def search_ceilings(context: Context) -> Ceilings:
-    """What the search may choose within: with `[adapt]` after it, its headroom above the latency that is reached there."""
-    adapt = context.recipe.adapt
+    """What the search may choose within: with `[adapt]` after it, what that can bring below the budget, or its headroom
+    above what it is to reach.
+    """
+    adapt, ceilings = context.recipe.adapt, ceilings_of(context)
     if adapt is None:
-        return ceilings_of(context)
-    return replace(ceilings_of(context), max_latency_ms=adapt.headroom * adapt_target(context))
+        return ceilings
+    if adapt.share is None:
+        return replace(ceilings, max_latency_ms=adapt.headroom * adapt_target(context))
+    most = ceilings.max_latency_ms
+    return ceilings if most is None else replace(ceilings, max_latency_ms=most / adapt.share)
 
 
-def adapt_target(context: Context) -> float:
-    """The latency that `[adapt]` is to reach."""
+def adapt_target(context: Context, seed_ms: float | None = None) -> float:
+    """The latency that `[adapt]` is to reach.
+
+    Args:
+        context: of the run.
+        seed_ms: latency of the seed, of which a recipe may ask for a share.
+
+    Raises:
+        InputError: a share is asked for and the seed's latency is not known.
+    """
     section, budget = context.recipe.adapt, context.recipe.budget
     assert section is not None
+    if section.share is not None:
+        if seed_ms is None:
+            raise InputError("adapt.share: the seed lies beyond adapt.latency_table; measure a table for it")
+        return section.share * seed_ms
     target = section.max_latency_ms or budget.max_latency_ms
     assert target is not None  # the recipe is refused otherwise
     return target

@@ -189,10 +189,12 @@ def _directions(network: Any, section: Adapt) -> int:
 
 def _adaptation(recipe: Recipe, section: Adapt, pace: Pace) -> tuple[float, int]:
     """Seconds and proposals at most: every step gains delta and no more, and every width makes a proposal."""
-    target = section.max_latency_ms or recipe.budget.max_latency_ms
-    assert target is not None  # the recipe is refused otherwise
-    start = target * section.headroom if recipe.search is not None else pace.latency_ms
-    steps = min(section.steps, math.ceil(max(0.0, 1 - target / start) / section.delta))
+    kept = section.share
+    if kept is None:
+        target = section.max_latency_ms or recipe.budget.max_latency_ms
+        assert target is not None  # the recipe is refused otherwise
+        kept = target / (target * section.headroom if recipe.search is not None else pace.latency_ms)
+    steps = min(section.steps, math.ceil(max(0.0, 1 - kept) / section.delta))
     share = 1.0 if section.tune.limit is None else min(1.0, section.tune.limit / pace.pictures)
     training = section.tune.epochs * share * (pace.epoch["student"] - pace.evaluation["student"])
     probe = (PROBE_RUNS + PROBE_WARMUP) * pace.latency_ms / 1000 + PROBE_SECONDS

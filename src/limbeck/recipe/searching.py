@@ -150,7 +150,15 @@ class Tune(Section):
 class Adapt(Section):
     """`[adapt]`: make the trained student narrower, width by width, until it is fast enough on the device (NetAdapt)."""
 
-    max_latency_ms: float | None = Field(None, gt=0, description="to reach; None = budget.max_latency_ms")
+    max_latency_ms: float | None = Field(
+        None, gt=0, description="to reach; None = budget.max_latency_ms, or what share says"
+    )
+    share: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="to reach, of the seed's latency: as much is asked of a fast device as of a slow one",
+    )
     steps: int = Field(100, ge=1, description="at most; each makes one width narrower")
     delta: float = Field(0.01, gt=0, lt=1, description="least gain of a step, as a share of the seed's latency")
     rule: Literal["ratio", "accuracy"] = Field(
@@ -172,7 +180,9 @@ class Adapt(Section):
     )
     seed: int = Field(0, ge=0, description="of the seed's training and of the short ones")
     headroom: float = Field(
-        1.25, ge=1, description="with [search]: its ceiling on latency, in multiples of what is to be reached here"
+        1.25,
+        ge=1,
+        description="with [search]: its ceiling on latency, in multiples of what is to be reached here (not with share)",
     )
     final: Literal["finetune", "scratch"] = Field(
         "finetune", description="whether the student then trains on from the adapted weights, or from fresh ones"
@@ -181,6 +191,12 @@ class Adapt(Section):
         True, description="with final = finetune and neither [distill] nor [teacher]: fill in [distill], from the seed"
     )
     tune: Tune = Tune()
+
+    @model_validator(mode="after")
+    def _one_aim(self) -> Adapt:
+        if self.share is not None and self.max_latency_ms is not None:
+            raise ValueError("share: max_latency_ms says what is to be reached; give one of them")
+        return self
 
     @model_validator(mode="after")
     def _a_table_is_read(self) -> Adapt:

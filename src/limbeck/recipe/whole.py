@@ -56,8 +56,10 @@ class Recipe(Section):
     def _an_adaptation_has_an_aim(self) -> Recipe:
         if self.adapt is None:
             return self
-        if self.adapt.max_latency_ms is None and self.budget.max_latency_ms is None:
-            raise ValueError("adapt: needs a latency to reach; give budget.max_latency_ms or adapt.max_latency_ms")
+        if (self.adapt.max_latency_ms or self.adapt.share or self.budget.max_latency_ms) is None:
+            raise ValueError(
+                "adapt: needs a latency to reach; give budget.max_latency_ms, adapt.max_latency_ms or adapt.share"
+            )
         if self.adapt.seed_weights is not None and self.search is not None:
             raise ValueError(
                 "adapt.seed_weights: with [search] the seed is what the search found; leave one of them out"
