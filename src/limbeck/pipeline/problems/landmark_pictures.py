@@ -17,7 +17,7 @@ from limbeck.pipeline.pictured import draw_points, side_by_side
 from limbeck.tasks import Landmarks
 from limbeck.train import evaluating
 
-__all__ = ["JITTERS", "faces_of", "jitter_affine", "jittered_figures"]
+__all__ = ["JITTERS", "faces_of", "jitter_affine", "jittered", "jittered_figures"]
 
 WORST, TYPICAL = 8, 4
 JITTERS = (0.0, 0.025, 0.05, 0.075, 0.1)
@@ -63,7 +63,7 @@ def jittered_figures(task: Landmarks, network: Network, pictures: PictureSet) ->
         for shift in JITTERS:
             metric = task.metric()
             for start in range(0, len(rows), BATCH):
-                chunk = [_jittered(pictures, row, shift) for row in rows[start : start + BATCH].tolist()]
+                chunk = [jittered(pictures, row, shift) for row in rows[start : start + BATCH].tolist()]
                 inputs = torch.from_numpy(np.stack([picture for picture, _ in chunk])).permute(0, 3, 1, 2).float() / 255
                 metric.update(network(inputs), torch.from_numpy(np.stack([truth for _, truth in chunk])))
             found.append({"shift": shift, **{name: float(value) for name, value in metric.compute().items()}})
@@ -85,7 +85,7 @@ def jitter_affine(shift: float, size: tuple[int, int], draw: np.random.Generator
     return np.array([[factor, 0.0, moved[0]], [0.0, factor, moved[1]]])
 
 
-def _jittered(pictures: PictureSet, row: int, shift: float) -> tuple[np.ndarray, np.ndarray]:
+def jittered(pictures: PictureSet, row: int, shift: float) -> tuple[np.ndarray, np.ndarray]:
     """[H, W, 3] uint8 crop whose box is off, and [L, 2] where its points then lie."""
     assert pictures.targets is not None
     size = pictures.image_size
