@@ -130,6 +130,16 @@ def test_a_drop_is_judged_as_a_loss_of_accuracy_is(paired, evidence, passed):
     json.dumps(gate, allow_nan=False)
 
 
+def test_a_rise_is_the_loss_of_a_figure_that_should_be_low():
+    paired = {"difference": 0.004, "low": 0.001, "high": 0.009, "p_value": 0.02, "n": 9}
+    given = {"name": "NME", "value": 0.054, "reference": 0.05, "paired": paired, "higher_is_better": False}
+    gate = check_drop(HOST, ARTIFACT, **given, max_drop=0.01)
+    assert (gate["evidence"], gate["passed"], gate["interval"]) == ("shown within", True, [0.001, 0.009])
+    assert gate["figure"] == pytest.approx(0.004)
+    assert "rise +0.0040" in gate["text"]
+    assert not check_drop(HOST, ARTIFACT, **given, max_drop=0.002)["passed"]
+
+
 def scores_file(path, classes: int, *, softmax: bool = True) -> Artifact:
     """A graph that gives the softmax of what it is given, or that itself."""
     ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", classes, 4, 5]) for n in ("given", "said")]
