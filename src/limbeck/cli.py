@@ -224,7 +224,7 @@ def predict(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What is in pictures: labels, maps, boxes or points; of signals the class of each frame."""
+    """What is in pictures (labels, maps, boxes, points) or signals."""
     from limbeck.pipeline.predict import predict_files, predictions_csv, save_predictions
 
     _quiet(as_json)
