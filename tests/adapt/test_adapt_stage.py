@@ -147,7 +147,10 @@ def test_without_given_weights_the_student_is_trained_first(tmp_path, quick):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"budget__max_latency_ms": None}, "adapt: needs a latency to reach; give budget.max_latency_ms or adapt"),
+        (
+            {"budget__max_latency_ms": None},
+            "adapt: needs a latency to reach; give budget.max_latency_ms, adapt.max_latency_ms or adapt.share",
+        ),
         ({"search": {"trials": 2}}, "adapt.seed_weights: with .search. the seed is what the search found"),
     ],
 )

@@ -295,7 +295,7 @@ def test_models_that_take_no_pictures_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"not a usable|uint8 or float32"):
         load(tmp_path / "double.onnx")
     foreign(tmp_path / "one.onnx", inputs=("N", 1, 8, 8))
-    with pytest.raises(InputError, match="not RGB pictures"):
+    with pytest.raises(InputError, match="neither RGB pictures"):
         load(tmp_path / "one.onnx")
 
 

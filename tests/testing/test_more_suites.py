@@ -76,7 +76,7 @@ def test_a_plain_space_conforms():
     [
         (lambda point: table(8), "changes nothing"),
         (lambda point: table(point["width"], num_classes=4), "gives 4 classes"),
-        (lambda point: build(table(point["width"])), "must give a Table"),
+        (lambda point: table(point["width"]).to_json(), "must give a Table or a torch module"),
         (drain, "changed the point"),
         (lambda point: table(8 * int(torch.randint(1, 100, ()))), "built twice"),
     ],
