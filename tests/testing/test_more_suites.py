@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from limbeck.data import DATA, RawData, RawSplit
-from limbeck.models.network import build
 from limbeck.models.table import Head, Row, Table
 from limbeck.search import Space
 from limbeck.testing import FakeDevice, check_distillation, check_exporter, check_reader, check_space, make_artifact
