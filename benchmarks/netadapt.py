@@ -116,10 +116,9 @@ def predictor(asked: argparse.Namespace, name: str):
     )
 
 
-def adapt_all(asked: argparse.Namespace) -> None:
-    """Every piece of every seed, those of one seed before the next; what is done is on disk."""
-    started = time.monotonic()
-    splits = open_data(
+def open_pictures(asked: argparse.Namespace, limit: int) -> DataSplits:
+    """All of validation and test, and `limit` pictures to train with."""
+    return open_data(
         "table",
         path=asked.data,
         image_column=asked.image_column,
@@ -127,8 +126,14 @@ def adapt_all(asked: argparse.Namespace) -> None:
         image_size=SIDE,
         validation=0.1,
         test=0.2,
-        limit=asked.pictures,
+        limit=limit,
     )
+
+
+def adapt_all(asked: argparse.Namespace) -> None:
+    """Every piece of every seed, those of one seed before the next; what is done is on disk."""
+    started = time.monotonic()
+    splits = open_pictures(asked, asked.pictures)
     for seed in range(asked.seeds):
         for name in SEEDS:
             for piece in (seed_piece, adapt_piece, finetune_piece, rival_piece, scratch_piece):
@@ -199,16 +204,7 @@ def adapt_piece(piece: Piece) -> dict[str, Any]:
     asked, told = piece.asked, predictor(piece.asked, piece.name)
     source = load_network(piece.folder / "seed")
     seed_ms = told.latency(split_rows(source.table))
-    subset = open_data(
-        "table",
-        path=asked.data,
-        image_column=asked.image_column,
-        label_column=asked.label_column,
-        image_size=SIDE,
-        validation=0.1,
-        test=0.2,
-        limit=asked.tune,
-    ).train
+    subset = open_pictures(asked, asked.tune).train
     settings = TrainSettings(
         epochs=1, batch_size=BATCH, learning_rate=1e-3, warmup_epochs=0.0, precision="fp32", device="cpu", **ADAMW
     )
