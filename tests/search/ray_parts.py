@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import ray
 import toy_search as toy
 
 from limbeck.search import Ceilings, RayCluster
+from limbeck.search.ray_nodes import import_ray
 from limbeck.types import Evaluation
+
+ray = import_ray()  # as a run does, which keeps Ray's own messages off stdout
 
 DATA = "LIMBECK_TEST_DATA"  # of a node: what it says that its data is
 
