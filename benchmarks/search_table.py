@@ -3,6 +3,8 @@
     python benchmarks/search_table.py FOLDER --train --data train.parquet      # in pieces: what is there is not repeated
     python benchmarks/search_table.py FOLDER --time                            # afterwards, on a quiet machine
     python benchmarks/search_table.py FOLDER --networks-to networks.csv        # what search_table_fit.py reads
+    python benchmarks/search_table.py LONGER --train --data train.parquet --networks 20 --epochs 12
+    python benchmarks/search_table.py LONGER --against FOLDER                  # does the short training rank them as the longer?
 
 The space is `mnasnet_space` around three blocks for small pictures (131,072 points), and beside it `flat_space` around the same
 blocks. Networks drawn at random from both, the reference and the extremes are trained briefly by the project's own loop;
@@ -25,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import kendalltau, spearmanr
 
 from limbeck.console import hushed
 from limbeck.data import Augment, DataSplits, Loader, open_data
@@ -66,6 +69,7 @@ def main() -> None:
     parser.add_argument("--target", default="onnxruntime,threads=1")
     parser.add_argument("--passes", type=int, default=3, help="of --time; all networks are timed once in each")
     parser.add_argument("--networks-to", type=Path, help="a CSV of what was trained and timed")
+    parser.add_argument("--against", type=Path, help="another folder: how its trainings rank the networks of both")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.train:
@@ -74,6 +78,8 @@ def main() -> None:
         time_all(asked)
     if asked.networks_to:
         write_networks(asked)
+    if asked.against:
+        print_agreement(asked.folder, asked.against)
 
 
 def spaces() -> dict[str, Space]:
@@ -278,6 +284,36 @@ def write_networks(asked: argparse.Namespace) -> None:
         writer.writeheader()
         writer.writerows(lines)
     print(f"{asked.networks_to}: {len(lines)} trainings; the reference takes {own:.4g} ms")
+
+
+def print_agreement(longer: Path, shorter: Path) -> None:
+    """Rank correlations of two ways to train the same networks, by their mean accuracies over seeds."""
+    found = [seeds_together(folder) for folder in (longer, shorter)]
+    both = sorted(found[0].keys() & found[1].keys())
+    means = [[statistics.mean(one[name]) for name in both] for one in found]
+    spreads = [[statistics.stdev(one[name]) for name in both if len(one[name]) > 1] for one in found]
+    bootstrap = np.random.default_rng(0).integers(len(both), size=(2000, len(both)))
+    correlations = [spearmanr(*(np.array(one)[rows] for one in means)).statistic for rows in bootstrap]
+    low, high = np.nanquantile(correlations, (0.025, 0.975))
+    print(f"{len(both)} networks trained both ways")
+    for folder, one, spread in zip((longer, shorter), means, spreads, strict=True):
+        across = f"standard deviation {100 * statistics.stdev(one):.2f} points"
+        seeds = f"over seeds {100 * float(np.sqrt(np.mean(np.square(spread)))):.2f} ({len(spread)} networks)"
+        print(f"{folder}: {100 * min(one):.1f} to {100 * max(one):.1f} %, {across}, {seeds}")
+    print(
+        f"Spearman {spearmanr(*means).statistic:.2f} (95 % {low:.2f} .. {high:.2f}), Kendall {kendalltau(*means).statistic:.2f}"
+    )
+    top = max(1, len(both) // 4)
+    best = [set(np.argsort(one)[-top:]) for one in means]
+    print(f"of the best {top} of the longer, {len(best[0] & best[1])} are among the best {top} of the shorter")
+
+
+def seeds_together(folder: Path) -> dict[tuple[str, int], list[float]]:
+    """Accuracies by space and number of a network."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for one in results(folder):
+        found.setdefault((one["space"], one["number"]), []).append(one["accuracy"])
+    return found
 
 
 if __name__ == "__main__":
