@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,17 @@ def test_confusions_and_mistakes_are_shown(run: Path) -> None:
     assert "constellation" in page
 
 
+def test_frames_are_called_frames(run: Path) -> None:
+    report, page = read_json(run / "report.json"), (run / "report.html").read_text()
+    hidden = r'<(style|script)\b.*?</\1>|class="[^"]*"|data:image/[^"]*|<section id="provenance">.*?</section>'
+    shown = re.sub(hidden, "", page, flags=re.DOTALL)
+    told = [one["text"] for one in report["verdicts"] + report["parity"]] + report["warnings"]
+    assert report["samples"] == "frames"
+    assert f"{TEST} test frames" in shown
+    assert f"on {TEST} frames (tolerance" in shown
+    assert not [text for text in [*told, shown] if "picture" in text.lower()]
+
+
 def test_the_file_takes_raw_frames_of_any_power(run: Path, home: Path) -> None:
     model, test = limbeck.load(run), open_splits(radio_recipe(home).data).test
     assert model.artifact.input_shape == (2, 64)
@@ -133,7 +145,7 @@ def test_other_frames_are_judged_by_the_names_of_their_classes(run: Path, unseen
     rows = predict_files(str(run), [unseen])
     with np.load(unseen) as made:
         truth = made["classes"][made["y"]]
-    assert figures["pictures"] == len(rows) == 45
+    assert figures["frames"] == len(rows) == 45
     assert figures["top1"] == pytest.approx(
         np.mean([row["label"] == name for row, name in zip(rows, truth, strict=True)])
     )

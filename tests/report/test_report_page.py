@@ -23,6 +23,17 @@ def test_every_section_is_there_and_linked(report, pictures):
         assert part in page.text, part
 
 
+def test_samples_are_called_what_they_are(report, pictures):
+    report["data"] |= {"leakage": {"train/test": {"count": 3}, "train/validation": {"count": 1}}, "warnings": []}
+    report["data"]["left_out"][0]["reason"] = "cannot be read"
+    del report["paired"]  # what is compared unpaired says what it counts
+    of_pictures = Page(render(report, pictures=pictures)).text
+    for told in ("unpaired on 360 test pictures", "144 pictures", "1 validation picture is also in train", "pictures/s"):
+        assert told in of_pictures
+    of_frames = Page(render(report | {"samples": "frames"}, pictures=pictures)).text
+    assert of_frames == of_pictures.replace("picture", "frame")
+
+
 def test_nothing_is_fetched(report, pictures):
     html = render(report, pictures=pictures)
     page = Page(html)

@@ -28,7 +28,13 @@ SPARE_BYTES = 50_000_000  # that filling leaves free for the rest of the run
 
 
 def fill_cache(
-    cache: TeacherCache, teacher: nn.Module, batches: Loader, views: int, *, world: World | None = None
+    cache: TeacherCache,
+    teacher: nn.Module,
+    batches: Loader,
+    views: int,
+    *,
+    world: World | None = None,
+    samples: str = "pictures",
 ) -> None:
     """Let a teacher say what it has to, once. What is there is kept, a half-written view goes on where it was.
 
@@ -41,6 +47,7 @@ def fill_cache(
         batches: the training's.
         views: how many are needed, from 0 on.
         world: the processes of this run, which all call this; None = this one alone.
+        samples: what the batches hold, as it is said.
 
     Raises:
         InputError: the disk is too small, or the logits are of another shape or beyond float16's range.
@@ -52,31 +59,31 @@ def fill_cache(
     with StopRequest() as stop:
         lock = hold_lock(cache.folder / ".lock", busy="it is being filled", on_busy=_Patience(stop))
         with lock if world.writes else nullcontext():
-            missing = world.share(_claim(cache, views) if world.writes else None)
+            missing = world.share(_claim(cache, views, samples) if world.writes else None)
             mine = missing[world.rank :: world.size]
             if mine:
-                _Filling(cache, teacher, batches.whole(FILL_BATCH), mine, stop).run()
+                _Filling(cache, teacher, batches.whole(FILL_BATCH), mine, stop, samples).run()
             world.wait()
 
 
-def cache_size_text(cache: TeacherCache, views: int) -> str:
+def cache_size_text(cache: TeacherCache, views: int, *, samples: str = "pictures") -> str:
     """What a cache holds, in words."""
     megabytes = views * cache.samples * cache.row_bytes / 1e6
-    return f"{views} view{'s' * (views > 1)} of {cache.samples} pictures, {megabytes:.1f} MB"
+    return f"{views} view{'s' * (views > 1)} of {cache.samples} {samples}, {megabytes:.1f} MB"
 
 
-def _claim(cache: TeacherCache, views: int) -> list[int]:
+def _claim(cache: TeacherCache, views: int, samples: str) -> list[int]:
     """The views to fill, once it is known that there is room for them."""
     missing = cache.missing(views)
     needed = sum(cache.samples - cache.done(view) for view in missing) * cache.row_bytes
     free = shutil.disk_usage(cache.folder).free
     if free < needed + SPARE_BYTES:
         raise InputError(
-            f"teacher.cache: {cache_size_text(cache, views)}, but {free / 1e6:.0f} MB are free in {cache.folder}; "
+            f"teacher.cache: {cache_size_text(cache, views, samples=samples)}, but {free / 1e6:.0f} MB are free in {cache.folder}; "
             "lower teacher.cache_views, free some space or choose another --out"
         )
     if missing:
-        say(f"teacher cache: {cache_size_text(cache, views)}, in {cache.folder}")
+        say(f"teacher cache: {cache_size_text(cache, views, samples=samples)}, in {cache.folder}")
         write_json(cache.folder / "identity.json", cache.identity)
     return missing
 
@@ -105,6 +112,7 @@ class _Filling:
     pictures: Loader
     views: list[int]
     stop: StopRequest
+    samples: str
 
     def run(self) -> None:
         """Write the views, one after the other."""
@@ -112,7 +120,10 @@ class _Filling:
         home = module_device(teacher)
         done, total = sum(cache.done(view) for view in self.views), cache.samples * len(self.views)
         self.said_at = time.perf_counter()
-        with keep_random_state(device), bar("teacher cache", total, done=done, unit="picture") as progress:
+        with (
+            keep_random_state(device),
+            bar("teacher cache", total, done=done, unit=self.samples.removesuffix("s")) as progress,
+        ):
             teacher.to(device)
             try:
                 with evaluating(teacher), torch.inference_mode():

@@ -99,7 +99,9 @@ class Agreement:
             self.undecided += int((changed & (best[:, 1] - best[:, 0] <= 2 * self.tolerance)).sum())
 
 
-def tensor_gate(device: Device, artifact: Artifact, agreement: Agreement) -> dict[str, Any]:
+def tensor_gate(
+    device: Device, artifact: Artifact, agreement: Agreement, *, samples: str = "pictures"
+) -> dict[str, Any]:
     """The fp32 gate on tensors: passes when no value of any picture differs by more than the tolerance.
 
     Returns:
@@ -117,7 +119,7 @@ def tensor_gate(device: Device, artifact: Artifact, agreement: Agreement) -> dic
         "figure": worst,
         "tolerance": agreement.tolerance,
         "pictures": agreement.pictures,
-        "text": f"{artifact.precision} tensors {_verdict(passed)}: {told} on {agreement.pictures} pictures "
+        "text": f"{artifact.precision} tensors {_verdict(passed)}: {told} on {agreement.pictures} {samples} "
         f"(tolerance {agreement.tolerance:g})",
     }
 
@@ -206,6 +208,7 @@ def check_tensors(
     *,
     tolerance: float = 1e-3,
     batch_size: int = 32,
+    samples: str = "pictures",
 ) -> dict[str, Any]:
     """The gate on tensors (`tensor_gate`) of pictures that are all at hand.
 
@@ -216,13 +219,14 @@ def check_tensors(
         expected: [N, ...] outputs of the network itself, temperature included, for the same pictures.
         tolerance: largest difference that is let through.
         batch_size: pictures per call; the last call takes the rest, so that an open batch axis is proven too.
+        samples: what the pictures are called.
 
     Raises:
         InputError: no pictures, or shapes that do not fit.
     """
     agreement = Agreement(tolerance)
     agreement.add(artifact, run_pictures(device, artifact, inputs, batch_size=batch_size), expected, classes=False)
-    return tensor_gate(device, artifact, agreement)
+    return tensor_gate(device, artifact, agreement, samples=samples)
 
 
 def check_metric(

@@ -97,12 +97,12 @@ class ToldLatencies:
 
     def _latency(self, candidate: Candidate) -> float | Exception:
         table = candidate if isinstance(candidate, Table) else candidate.table
-        pictures = self._context.splits.image_size
+        pictures, samples = self._context.splits.image_size, self._context.problem.samples
         if table is None:
             return InputError("a latency table tells only of networks that are built from tables; take the device")
         if self.predictor.table.sample_size is None and table.input_size != pictures:
             return InputError(
-                f"{self._path}: was measured without the resize of {_size(pictures)} pictures to {_size(table.input_size)}; "
+                f"{self._path}: was measured without the resize of {_size(pictures)} {samples} to {_size(table.input_size)}; "
                 "measure a table for this recipe"
             )
         (told,) = self.predictor.latencies([table])
@@ -168,7 +168,7 @@ def _read_table(context: Context, section: Search | Adapt, *, where: str) -> Lat
         table = _checked(LatencyTable.load(path), path, budget.target, budget.statistic)
         if table.sample_size not in (None, pictures):
             raise InputError(
-                f"{path}: latencies with {_size(table.sample_size)} pictures, the recipe's are {_size(pictures)}; "
+                f"{path}: latencies with {_size(table.sample_size)} {context.problem.samples}, the recipe's are {_size(pictures)}; "
                 "measure a table for these"
             )
         usable_networks(table, section.latency)

@@ -91,14 +91,22 @@ def use_teacher_cache(context: Context, objective: Distillation, train: Train, *
     teacher = context.recipe.teacher
     if teacher is None or not teacher.cache:
         return CacheUse()
+    samples = context.problem.samples
     views = min(teacher.cache_views, train.epochs)
     caches = _caches(context, objective, train, seed=seed)
     for name, cache in caches.items():
         network = objective.sources[name].network
         with use_threads(train.threads or torch.get_num_threads()):
-            fill_cache(cache, network, _batches(context, train, seed), views, world=join_world(train.device)[0])
+            fill_cache(
+                cache,
+                network,
+                _batches(context, train, seed),
+                views,
+                world=join_world(train.device)[0],
+                samples=samples,
+            )
     use_caches(objective, caches)
-    note = f"teacher from a cache of logits: {'; '.join(cache_size_text(cache, views) for cache in caches.values())}"
+    note = f"teacher from a cache of logits: {'; '.join(cache_size_text(cache, views, samples=samples) for cache in caches.values())}"
     bent = [cache.distortion(view) or 0.0 for cache in caches.values() for view in range(views)]
     if teacher.cache_top_k is not None:
         note += (

@@ -53,10 +53,10 @@ def evaluate_model(model: str, data: str, *, target: str = "onnxruntime") -> dic
     def run(batch: np.ndarray) -> np.ndarray:
         return deployed.finish(device.run(artifact, deployed.prepare(batch)))
 
-    with bar("evaluate", len(pictures), unit="picture") as progress:
+    with bar("evaluate", len(pictures), unit=problem.samples.removesuffix("s")) as progress:
         said = problem.read(run, pictures, tell=progress.advance)
     figures = problem.file_figures(said, pictures, bins=BINS)
-    return {"model": str(deployed.path), "data": data, "pictures": len(pictures), **figures}
+    return {"model": str(deployed.path), "data": data, problem.samples: len(pictures), **figures}
 
 
 def _judged_pictures(model: str, deployed: DeployedModel, data: str, kind: Any) -> Any:

@@ -113,7 +113,7 @@ def compare(report: Report, first: Model | None, second: Model | None) -> Compar
     one, two, metric = first.primary.value, second.primary.value, first.primary.name
     if one is None or two is None:
         return None
-    sign = 1 if first.primary.higher_is_better else -1
+    sign, samples = 1 if first.primary.higher_is_better else -1, f"test {report.samples}"
     for key, way in ((f"{first.name}_vs_{second.name}", sign), (f"{second.name}_vs_{first.name}", -sign)):
         record = (report.paired or {}).get(key)
         if record is None or record.difference is None:
@@ -121,10 +121,12 @@ def compare(report: Report, first: Model | None, second: Model | None) -> Compar
         low, high = record.low, record.high
         if low is not None and high is not None:
             low, high = sorted((way * low, way * high))
-        return Comparison(metric, one, two, way * record.difference, low, high, record.p_value, record.n, paired=True)
+        return Comparison(
+            metric, one, two, way * record.difference, low, high, record.p_value, record.n, paired=True, samples=samples
+        )
     counts = (report.data.counts or {}) if report.data else {}
     if metric in {"top1", "top5", "accuracy"} and sign == 1 and max(one, two) <= 1:
-        return Comparison.of_shares(metric, one, two, counts.get("test"))
+        return Comparison.of_shares(metric, one, two, counts.get("test"), samples=samples)
     return Comparison(metric, one, two, sign * (one - two))
 
 

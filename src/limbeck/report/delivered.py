@@ -70,13 +70,13 @@ def judge_calibration(report: Report) -> Iterator[Finding]:
         yield "neutral", "calibration", f"Confidence was not calibrated{why}; the ECE is {percent(before)}."
         return
     # pixels of a picture are much alike: counting them as independent would put the floor too low
-    floor = ece_floor(reliability.after) if reliability.counted == "pictures" else None
+    floor = ece_floor(reliability.after) if reliability.counted in (None, report.samples) else None
     after = reliability.after.ece
     told = f"from {percent(before)} to {percent(after)}"
     if reliability.temperature is not None:
         told += f" (temperature {reliability.temperature:.3g})"
     if floor is not None:
-        told += f"; a perfectly calibrated model would show about {percent(floor)} on as many test pictures"
+        told += f"; a perfectly calibrated model would show about {percent(floor)} on as many test {report.samples}"
     if floor is not None and max(before, after) <= floor:
         yield (
             "neutral",
@@ -159,7 +159,7 @@ def judge_data(report: Report) -> Iterator[Finding]:
     """Whether test pictures leaked into training."""
     for pair, n in ((report.data.shared_pictures() if report.data else None) or {}).items():
         one, _, other = pair.partition("/")
-        these = f"1 {other} picture is" if n == 1 else f"{n} {other} pictures are"
+        these = f"1 {other} {report.sample} is" if n == 1 else f"{n} {other} {report.samples} are"
         if other == "test":
             yield "bad", "data", f"{these} also in {one}: test figures are too good by an unknown amount."
         else:

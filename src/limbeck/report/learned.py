@@ -238,7 +238,7 @@ def _against_reference(
     told: str,
 ) -> Finding:
     validation = ((report.data.counts or {}) if report.data else {}).get("validation")
-    found = Comparison.of_shares("accuracy", accuracy, beaten, validation, samples="validation pictures")
+    found = Comparison.of_shares("accuracy", accuracy, beaten, validation, samples=f"validation {report.samples}")
     if found.p_value is not None:
         # the best of several is picked by the very score that is compared: Bonferroni's correction for that choice
         found = replace(found, p_value=min(1.0, found.p_value * max(1, tried)), low=None, high=None)

@@ -257,7 +257,7 @@ def _reliability(report: Report) -> list[dict[str, Any]]:
             (model.reliability.before, "before calibration"),
             (model.reliability.after, "after calibration"),
         ):
-            title, counted = f"{tables.label(model)}, {when}", model.reliability.counted
+            title, counted = f"{tables.label(model)}, {when}", model.reliability.counted or report.samples
             chart = charts.reliability_chart(diagram, title=title, counted=counted) if diagram else None
             if chart:
                 pair.append((when, chart))

@@ -69,7 +69,9 @@ class Reliability(Record):
     after: Diagram | None = None
     temperature: float | None = None
     reason: str | None = Field(default=None, description="why there is no temperature")
-    counted: str = Field(default="pictures", description="what the bins count: pictures, or pixels sampled from them")
+    counted: str | None = Field(
+        default=None, description="what the bins count where it is not the report's samples: pixels sampled from them"
+    )
 
 
 class PerClass(Record):
@@ -257,6 +259,7 @@ class Report(Record):
     schema_version: Literal[1] = Field(alias="schema")
     run: str
     task: str
+    samples: str = Field(default="pictures", description="what samples are called, in the plural: of signals, frames")
     models: list[Model]
     search: Study | None = None
     adapt: Adaptation | None = None
@@ -272,6 +275,11 @@ class Report(Record):
     stages: list[Stage] | None = None
     paired: dict[str, Paired] | None = Field(default=None, description="by `first_vs_second`, names of models")
     provenance: Provenance | None = None
+
+    @property
+    def sample(self) -> str:
+        """What one sample is called."""
+        return self.samples.removesuffix("s")
 
     def model_named(self, name: str) -> Model | None:
         """The model of that name, if it is in the comparison."""

@@ -32,6 +32,7 @@ EXAMPLES_EACH = 4
 class ClassificationProblem:
     """One class per picture. Kept of a network: `logits` [N, K] float32; of a file: `probabilities` [N, K]."""
 
+    samples = "pictures"
     evaluation_batch = 256
     outputs_each = 1
 
@@ -73,7 +74,12 @@ class ClassificationProblem:
         logits, target = test[0]["logits"], test[1].labels
         known = None if validation is None else (validation[0]["logits"], validation[1].labels)
         confidence = calibrated(
-            known, (logits, target), settings, pictures=0 if validation is None else len(validation[1]), fewest=FEWEST
+            known,
+            (logits, target),
+            settings,
+            pictures=0 if validation is None else len(validation[1]),
+            fewest=FEWEST,
+            samples=self.samples,
         )
         metrics = {**self.task.figures(logits, target), **confidence.pop("metrics")}
         chosen = None if validation is None else self.task.figures(validation[0]["logits"], validation[1].labels)
@@ -106,7 +112,9 @@ class ClassificationProblem:
         # over the whole set, which may be sorted by class
         proof = np.unique(np.linspace(0, len(inputs) - 1, PROOF_PICTURES).astype(np.int64))
         tolerance = case.export.tolerance
-        tensors = check_tensors(case.device, artifact, inputs[proof], expected[proof], tolerance=tolerance)
+        tensors = check_tensors(
+            case.device, artifact, inputs[proof], expected[proof], tolerance=tolerance, samples=self.samples
+        )
         said = run_pictures(case.device, artifact, inputs)
         metric = check_metric(case.device, artifact, said, expected, case.pictures.labels, tolerance=tolerance)
         return [tensors, metric], {"probabilities": said}

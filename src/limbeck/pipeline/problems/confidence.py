@@ -27,7 +27,13 @@ Scored = tuple[np.ndarray, np.ndarray]
 
 
 def calibrated(
-    validation: Scored | None, test: Scored, settings: Calibrate, *, pictures: int, fewest: int
+    validation: Scored | None,
+    test: Scored,
+    settings: Calibrate,
+    *,
+    pictures: int,
+    fewest: int,
+    samples: str = "pictures",
 ) -> dict[str, Any]:
     """Fit a temperature on validation and judge test before and after it.
 
@@ -37,6 +43,7 @@ def calibrated(
         settings: the recipe's section.
         pictures: of validation.
         fewest: pictures below which none is fitted.
+        samples: what they are called (`Problem.samples`).
 
     Returns:
         `temperature` (1 = none), `reason` why there is none, else empty; `metrics`; reliability `before` and `after`.
@@ -47,7 +54,7 @@ def calibrated(
     elif validation is None:
         reason = "skipped: there is no validation set to fit it on (data.validation = 0)"
     elif pictures < fewest:
-        reason = f"skipped: {pictures} validation pictures say too little (fewest: {fewest})"
+        reason = f"skipped: {pictures} validation {samples} say too little (fewest: {fewest})"
     else:
         temperature = fit_temperature(*validation)
     (logits, target), bins = test, settings.bins

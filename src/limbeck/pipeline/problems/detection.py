@@ -38,6 +38,7 @@ class DetectionProblem:
     picture, score, label; score 0 = none).
     """
 
+    samples = "pictures"
     evaluation_batch = BATCH
     outputs_each = 1
 

@@ -43,6 +43,7 @@ OF_STAGES = frozenset(["at", "cwd", "fitnet", "mgd", "pkd", "reviewkd", "rkd", "
 class LandmarksProblem:
     """Named points of a picture. Kept, of networks and of files: `points` [N, L, 2] float32 as shares of the fitted picture."""
 
+    samples = "pictures"
     evaluation_batch = 128
     outputs_each = 2
 

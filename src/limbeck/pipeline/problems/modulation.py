@@ -29,6 +29,7 @@ Frames = tuple[Kept, SignalSet]
 class ModulationProblem(ClassificationProblem):
     """One class per frame of a signal. Kept as of any classification; the SNR is the frames' own, where it is known."""
 
+    samples = "frames"
     evaluation_batch = 1024
 
     def check(self, recipe: Recipe) -> None:

@@ -69,6 +69,8 @@ class Problem(Protocol):
     """A kind of problem in the chain; made from its task and the classes' names."""
 
     task: Any
+    samples: str
+    """What this kind calls its samples where users read of them, in the plural."""
     evaluation_batch: int
     """Pictures that are evaluated at once."""
     outputs_each: int

@@ -42,6 +42,7 @@ class SegmentationProblem:
     a picture has fewer. Of files that give classes: `confusion` alone.
     """
 
+    samples = "pictures"
     evaluation_batch = BATCH
     outputs_each = 1
 
