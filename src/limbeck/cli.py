@@ -64,7 +64,9 @@ def quickstart(out: OutOption = None, changes: SetOption = None, as_json: JsonOp
 
 @app.command()
 def new(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="folder of pictures, a table, or a data set's name")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="pictures (folder or table), signals, or a data set's name")
+    ],
     target: TargetOption = "onnxruntime,threads=1",
     max_latency_ms: Annotated[
         float | None, typer.Option(help="latency budget on the target, median at batch 1")
@@ -84,9 +86,24 @@ def new(
 
 
 @app.command()
+def inspect(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="pictures (folder or table), signals, or a data set's name")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Look at the data and tell what is in it."""
+    from limbeck.pipeline.inspect import inspect_data, inspection_text
+
+    _quiet(as_json)
+    tree = inspect_data(data)
+    print(json.dumps(tree, indent=2) if as_json else inspection_text(tree))
+
+
+@app.command()
 def run(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE|FOLDER", help="a recipe, a run folder, or bare pictures (folder or table)")
+        str, typer.Argument(metavar="RECIPE|FOLDER", help="a recipe, a run folder, or bare data: pictures or signals")
     ],
     out: OutOption = None,
     changes: SetOption = None,

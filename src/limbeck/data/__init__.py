@@ -10,6 +10,7 @@ from limbeck.data.balance import balanced_weights, class_weights
 from limbeck.data.labelled import read_labelled
 from limbeck.data.loader import Loader
 from limbeck.data.look import Look, look_at
+from limbeck.data.look_signals import SignalLook, is_signals, look_at_signals
 from limbeck.data.open import open_data
 from limbeck.data.picture_set import DataSplits, PictureSet
 from limbeck.data.raw import RawData, RawSplit
@@ -26,9 +27,12 @@ __all__ = [
     "PictureStream",
     "RawData",
     "RawSplit",
+    "SignalLook",
     "balanced_weights",
     "class_weights",
+    "is_signals",
     "look_at",
+    "look_at_signals",
     "open_data",
     "read_labelled",
 ]

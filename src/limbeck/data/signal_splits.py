@@ -22,7 +22,7 @@ from limbeck.data.split import choose_rows, hold_out
 from limbeck.errors import InputError
 from limbeck.files import fingerprint
 
-__all__ = ["all_signals", "open_signals", "refuse_picture_fields"]
+__all__ = ["all_signals", "hash_frames", "open_signals", "refuse_picture_fields"]
 
 VALIDATION_SALT = 1_000_003  # another order than the test's
 EXAMPLES = 10
@@ -88,7 +88,7 @@ def open_signals(
     size = (1, found.X.shape[2])
     sets = {split: _signal_set(found, name, split, chosen, size) for split, chosen in division.items()}
     warnings += _missing_classes(sets, found.classes)
-    hashes = _hash_frames(found.X, cache)
+    hashes = hash_frames(found.X, cache)
     leakage, told = _find_leakage(sets, {split: hashes[chosen] for split, chosen in division.items()})
     identity = {
         split: hashlib.sha256(
@@ -165,7 +165,7 @@ def _missing_classes(sets: Mapping[str, SignalSet], classes: tuple[str, ...]) ->
     return told
 
 
-def _hash_frames(X: np.ndarray, cache: Path | None) -> np.ndarray:
+def hash_frames(X: np.ndarray, cache: Path | None) -> np.ndarray:
     """[N] uint64 of each frame's values; of a mapped set remembered until its file changes."""
     file = getattr(X, "filename", None)
     place = None

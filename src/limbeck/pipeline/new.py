@@ -1,4 +1,7 @@
-"""`limbeck new`: looks at a data set and writes a recipe for it, sized to the time there is."""
+"""`limbeck new`: looks at a data set and writes a recipe for it, sized to the time there is.
+
+What does not live here: the recipe for signals itself (`new_signals`).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from limbeck.console import say, warn
-from limbeck.data import Look, look_at
+from limbeck.data import Look, SignalLook, is_signals, look_at, look_at_signals
 from limbeck.data.annotated import annotated_kind
 from limbeck.errors import InputError
 from limbeck.files import write_text
+from limbeck.pipeline.new_signals import SIGNAL_EFFORTS, SignalEffort, as_toml, signal_recipe_text
 from limbeck.pipeline.start import open_recipe
 from limbeck.recipe import Recipe, parse_recipe
 
@@ -27,6 +31,10 @@ class Effort(NamedTuple):
     epochs: int
     trials: int
     proxy_epochs: int
+
+    def words(self, look: Look) -> str:
+        """What is asked of the machine."""
+        return f"{_side(look, self)} pixels, {self.teacher}, {self.epochs} epochs, {self.trials} candidates"
 
 
 EFFORTS = (  # from generous to frugal
@@ -55,27 +63,24 @@ def write_new_recipe(
     from limbeck.measure import open_device
 
     open_device(target)
-    _check_kind(data)
-    look = look_at(data)
+    look = _look(data)
     name = _name(data)
     path = output or Path(f"{name}.toml")
     if path.exists():
         raise InputError(f"{path}: exists already; choose another name with -o")
 
-    def text_of(effort: Effort, max_latency_ms: float | None = max_latency_ms) -> str:
-        return recipe_text(name, look, effort, target=target, max_latency_ms=max_latency_ms)
-
-    effort = EFFORTS[DEFAULT]
+    efforts = _efforts(look)
+    effort = efforts[DEFAULT]
     if hours is not None:
         with tempfile.TemporaryDirectory() as scratch:
             # The ceiling is left out: a student over it is the search's affair, not the plan's.
-            texts = {effort: text_of(effort, None) for effort in EFFORTS}
-            effort, minutes = _most_that_fits(texts, hours, folder=Path(scratch), changes={})
+            texts = {effort: _text(name, look, effort, target, None) for effort in efforts}
+            effort, minutes = _most_that_fits(look, texts, hours, folder=Path(scratch), changes={})
         if minutes > 60 * hours:
             raise InputError(
                 f"--hours {hours:g}: even the least takes {minutes:.1f} minutes here; give more time, or set data.limit in a recipe"
             )
-    text = text_of(effort)
+    text = _text(name, look, effort, target, max_latency_ms)
     _parse(text, where=str(path))
     write_text(path, text)
     return path
@@ -87,7 +92,7 @@ def recipe_for_data(
     """The recipe of `limbeck run FOLDER`, and the folder of its run. It is kept there, so that the run goes on.
 
     Args:
-        data: a folder of pictures or a table.
+        data: a folder of pictures or a table, or signals.
         out: the run's folder; None = `runs/<name of the data>`.
         changes: `section.field` -> value, on top of what is kept.
         keep: False = write nothing.
@@ -103,18 +108,35 @@ def recipe_for_data(
         if recipe.data.path is None or Path(recipe.data.path).resolve() != Path(data).resolve():
             raise InputError(f"{folder}: holds a run on other data ({recipe.data.path}); choose another --out")
         return recipe, folder
-    _check_kind(data)
-    look = look_at(data)
-    texts = {e: recipe_text(name, look, e, target=TARGET, max_latency_ms=None) for e in EFFORTS[DEFAULT:]}
+    look = _look(data)
+    texts = {effort: _text(name, look, effort, TARGET, None) for effort in _efforts(look)[DEFAULT:]}
     with tempfile.TemporaryDirectory() as scratch:
-        effort, minutes = _most_that_fits(texts, BARE_HOURS, folder=Path(scratch), changes=changes)
+        effort, minutes = _most_that_fits(look, texts, BARE_HOURS, folder=Path(scratch), changes=changes)
     if minutes > 60 * BARE_HOURS:
-        warn(f"{data}: takes about {minutes / 60:.1f} hours here; `--set data.limit=1000` uses fewer pictures")
+        warn(f"{data}: takes about {minutes / 60:.1f} hours here; `--set data.limit=1000` uses fewer samples")
     recipe = _parse(texts[effort], where=data, changes=changes)
     if keep:
         write_text(path, texts[effort])
-        say(f"recipe: {path} (made from the pictures; change it, or set fields with --set)")
+        say(f"recipe: {path} (made from the data; change it, or set fields with --set)")
     return recipe, folder
+
+
+def _look(data: str) -> Look | SignalLook:
+    """What there is, if recipes are written for it."""
+    if is_signals(data):
+        return look_at_signals(data)
+    _check_kind(data)
+    return look_at(data)
+
+
+def _efforts(look: Look | SignalLook) -> tuple[Effort, ...] | tuple[SignalEffort, ...]:
+    return SIGNAL_EFFORTS if isinstance(look, SignalLook) else EFFORTS
+
+
+def _text(name: str, look: Any, effort: Any, target: str, max_latency_ms: float | None) -> str:
+    """A recipe for what was seen."""
+    write = signal_recipe_text if isinstance(look, SignalLook) else recipe_text
+    return write(name, look, effort, target=target, max_latency_ms=max_latency_ms)
 
 
 def _check_kind(data: str) -> None:
@@ -134,7 +156,7 @@ def recipe_text(name: str, look: Look, effort: Effort, *, target: str, max_laten
     pictures = sum(look.counts.values())
     batch = 64 if pictures >= 800 else 16 if pictures >= 100 else 4  # at least a few steps in an epoch
     given = {"name": look.name, "path": look.path, **look.fields}
-    quoted = "\n".join(f"{key} = {_toml(value)}" for key, value in given.items() if value is not None)
+    quoted = "\n".join(f"{key} = {as_toml(value)}" for key, value in given.items() if value is not None)
     latency = (
         f"max_latency_ms = {max_latency_ms}"
         if max_latency_ms is not None
@@ -156,7 +178,7 @@ crop = "{"shift" if side <= 64 else "resized"}"
 flip = {"false" if look.name == "digits" else "true "}                  # false where a mirrored picture means something else
 
 [teacher]
-model = {_toml(effort.teacher):<21} # timm:NAME and torchvision:NAME too
+model = {as_toml(effort.teacher):<21} # timm:NAME and torchvision:NAME too
 pretrained = false            # true starts from ImageNet weights, fetched once
 
 [teacher.train]
@@ -173,7 +195,7 @@ batch_size = {batch}
 learning_rate = {0.1 * batch / 64:.4g}
 
 [budget]
-target = {_toml(target)}
+target = {as_toml(target)}
 {latency}
 
 [search]
@@ -192,8 +214,8 @@ off_the_shelf = "auto"        # the best ready pretrained network in the budget,
 
 
 def _most_that_fits(
-    texts: dict[Effort, str], hours: float, *, folder: Path, changes: dict[str, Any]
-) -> tuple[Effort, float]:
+    look: Any, texts: dict[Any, str], hours: float, *, folder: Path, changes: dict[str, Any]
+) -> tuple[Any, float]:
     """The first effort that fits, and its minutes; the last one where none does.
 
     Steps are timed once per size and teacher: epochs and candidates follow by counting.
@@ -207,10 +229,7 @@ def _most_that_fits(
         if key not in paces:
             paces[key] = time_parts(recipe, folder=folder)
         minutes = estimate_run(recipe, paces[key])["minutes"]
-        say(
-            f"{recipe.data.image_size} pixels, {effort.teacher}, {effort.epochs} epochs, {effort.trials} candidates: "
-            f"about {minutes:.{0 if minutes >= 10 else 1}f} minutes"
-        )
+        say(f"{effort.words(look)}: about {minutes:.{0 if minutes >= 10 else 1}f} minutes")
         if minutes <= 60 * hours:
             break
     return effort, minutes
@@ -228,12 +247,3 @@ def _name(data: str) -> str:
     path = Path(data)
     stem = path.resolve().name if path.is_dir() else path.stem if path.exists() else data
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-._") or "pictures"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

@@ -1,4 +1,4 @@
-"""From what a user typed to a recipe: a path, a shipped recipe's name, a finished run, or a bare folder of pictures."""
+"""From what a user typed to a recipe: a path, a shipped recipe's name, a finished run, or bare data."""
 
 from __future__ import annotations
 
@@ -59,11 +59,15 @@ def recipe_notes(name: str) -> dict[str, str]:
 
 
 def is_bare_data(given: str) -> bool:
-    """Whether `given` is pictures without a recipe: a folder that is no run, or a table."""
+    """Whether `given` is data without a recipe: a folder that is no run, a table of pictures, or a file of signals."""
     path = Path(given)
     if path.is_dir():
         return not (path / "recipe.json").exists()
-    return path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".parquet")
+    if not path.is_file() or path.suffix.lower() in (".toml", ".json"):
+        return False
+    from limbeck.data import is_signals
+
+    return path.suffix.lower() in (".csv", ".tsv", ".parquet") or is_signals(path)
 
 
 def open_recipe(given: str, changes: dict[str, Any] | None = None) -> tuple[Recipe, Path]:
