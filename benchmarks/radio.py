@@ -1,19 +1,24 @@
 """ClST beside published recognisers on every profile of the generator, and students with and without signal distillation.
 
     python benchmarks/radio.py FOLDER --train [--minutes 30]    # in pieces: what is there is not repeated
+    python benchmarks/radio.py FOLDER --ablations [--minutes 30] # the first profile: ClST without its parts, lambda and T of SKD
+    python benchmarks/radio.py FOLDER --int8                    # int8 files of the teacher and the students, on the test split
     python benchmarks/radio.py FOLDER --real frames.npz         # judges the networks of a profile on real frames too
     python benchmarks/radio.py FOLDER --time                    # latency of every network, on a quiet machine
     python benchmarks/radio.py FOLDER --table
 
 Every network of a profile sees the same frames, divided by class and SNR. AdamW, one cycle, random turns of phase; the
 last epoch is judged on the test split, nothing is selected. A student learns from the ClST of the same seed by `skd`.
+A training's name is `network[,option=value ...][+method[,option=value ...]]`; its folder ends in the seed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,7 +30,7 @@ from limbeck.console import hushed
 from limbeck.data import Augment, DataSplits, Loader, open_data
 from limbeck.data.radio import read_signals
 from limbeck.distill import distillation
-from limbeck.export import export_probe
+from limbeck.export import export_onnx, export_probe, quantize_onnx, run_pictures
 from limbeck.files import read_json, write_json
 from limbeck.measure import measure_artifacts, open_device
 from limbeck.models import create_model, load_network, save_network
@@ -36,6 +41,18 @@ PROFILES = ("radioml2016_published", "clean_snr", "rml22")
 TEACHER = "clst_s"
 NETWORKS = (TEACHER, "vit_1d", "pet_cgdnn", "vt_cnn2", "kd_mobilenet", "kd_cnn", "mcldnn")
 STUDENTS = ("kd_cnn", "kd_mobilenet")
+ABLATIONS = (TEACHER, *(f"{TEACHER},{part}=false" for part in ("psca", "conv_projection", "hierarchy")))
+SWEPT = "kd_cnn"
+SWEEP = (
+    SWEPT,
+    f"{SWEPT}+label_smoothing",  # what softer labels alone are worth, without a teacher
+    *(f"{SWEPT}+skd,share={share}" for share in (0.3, 0.5)),  # the paper's lambda; 0.7 by default
+    f"{SWEPT}+skd",
+    f"{SWEPT}+skd,share=0.9",
+    *(f"{SWEPT}+skd,temperature={temperature}" for temperature in (1, 2, 8)),  # 4 by default
+)
+QUANTIZED = (TEACHER, *STUDENTS, *(f"{student}+skd" for student in STUDENTS))
+CALIBRATION = 256  # training frames, as a recipe takes them
 BANDS = {"-20..-2": (-20, -2), "0..18": (0, 18)}
 
 
@@ -43,6 +60,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--train", action="store_true")
+    parser.add_argument("--ablations", action="store_true")
+    parser.add_argument("--int8", action="store_true")
     parser.add_argument("--real", help="a file of frames that `read_signals` takes")
     parser.add_argument("--time", action="store_true")
     parser.add_argument("--table", action="store_true")
@@ -55,8 +74,15 @@ def main() -> None:
     parser.add_argument("--target", default="onnxruntime,threads=1")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    asked.started = time.monotonic()
+    profiles, names = asked.profiles.split(","), asked.networks.split(",")
     if asked.train:
-        train_all(asked)
+        taught = [f"{student}+skd" for student in STUDENTS if student in names and TEACHER in names]
+        train_all(asked, profiles, [*names, *taught])
+    if asked.ablations:
+        train_all(asked, profiles[:1], list(dict.fromkeys([*ABLATIONS, *SWEEP])))
+    if asked.int8:
+        judge_int8(asked)
     if asked.real:
         judge_on_real_frames(asked)
     if asked.time:
@@ -70,18 +96,24 @@ def open_profile(asked: argparse.Namespace, profile: str) -> DataSplits:
     return open_data("radio", path=str(asked.folder / "data"), options=options, validation=0.0, test=0.2)
 
 
-def train_all(asked: argparse.Namespace) -> None:
-    """Seed by seed, profile by profile: first the networks, then the students of the teacher among them."""
-    started = time.monotonic()
-    names = asked.networks.split(",")
+def is_late(asked: argparse.Namespace) -> bool:
+    """Whether no further training may begin."""
+    return time.monotonic() - asked.started > 60 * asked.minutes
+
+
+def train_all(asked: argparse.Namespace, profiles: list[str], names: list[str]) -> None:
+    """Seed by seed, profile by profile, in the order of the names: the teacher comes before who learns from it."""
     for seed in range(asked.seeds):
-        for profile in asked.profiles.split(","):
+        for profile in profiles:
             splits = open_profile(asked, profile)
-            for name in [*names, *(f"{student}+skd" for student in STUDENTS if student in names and TEACHER in names)]:
+            for name in names:
                 folder = asked.folder / profile / f"{name}-{seed}"
                 if (folder / "result.json").exists():
+                    before = read_json(folder / "result.json").get("epochs", asked.epochs)
+                    if before != asked.epochs:
+                        sys.exit(f"{folder}: trained for {before} epochs, not {asked.epochs}; give another FOLDER")
                     continue
-                if time.monotonic() - started > 60 * asked.minutes:
+                if is_late(asked):
                     return
                 result = train(asked, splits, folder, name, seed)
                 write_json(folder / "result.json", result)
@@ -89,14 +121,21 @@ def train_all(asked: argparse.Namespace) -> None:
                 print(f"{profile} {folder.name}: {told}", flush=True)
 
 
+def named(text: str) -> tuple[str, dict[str, Any]]:
+    """A name and its options: `clst_s,psca=false` -> `clst_s`, {"psca": False}."""
+    name, *options = text.split(",")
+    pairs = (option.partition("=") for option in options)
+    return name, {key: json.loads(value) for key, _, value in pairs}
+
+
 def train(asked: argparse.Namespace, splits: DataSplits, folder: Path, name: str, seed: int) -> dict[str, Any]:
     """One training (a killed one goes on), judged by its last epoch."""
-    student, _, method = name.partition("+")
+    (student, options), (method, settings_of) = map(named, (name + "+").split("+")[:2])
     torch.manual_seed(seed)
-    network = create_model(student, num_classes=len(splits.class_names))
+    network = create_model(student, num_classes=len(splits.class_names), **options)
     if method:
-        teacher = load_network(folder.with_name(f"{TEACHER}-{seed}"))
-        objective: torch.nn.Module = distillation(method, student=network, teacher=teacher)
+        teacher = load_network(folder.with_name(f"{TEACHER}-{seed}")) if method == "skd" else None
+        objective: torch.nn.Module = distillation(method, student=network, teacher=teacher, **settings_of)
     else:
         objective = Supervised(network, Classification(len(splits.class_names)).criterion)
     settings = TrainSettings(
@@ -126,8 +165,38 @@ def train(asked: argparse.Namespace, splits: DataSplits, folder: Path, name: str
         "frames": [len(splits.train), len(splits.test)],
         "params": sum(value.numel() for value in network.parameters()),
         "macs": network.macs(),
+        "epochs": asked.epochs,
         "seconds": seconds,
     }
+
+
+def judge_int8(asked: argparse.Namespace) -> None:
+    """The fp32 and the int8 file of every teacher and student that is trained, as the target runs them."""
+    device = open_device(asked.target)
+    for profile in asked.profiles.split(","):
+        folders = [folder for name in QUANTIZED for folder in trained(asked, profile, name)]
+        left = [folder for folder in folders if not (folder / "int8.json").exists()]
+        if not left:
+            continue
+        splits = open_profile(asked, profile)
+        rows = np.linspace(0, len(splits.train) - 1, min(CALIBRATION, len(splits.train))).astype(np.int64)
+        test = splits.test.samples(np.arange(len(splits.test)))
+        for folder in left:
+            if is_late(asked):
+                return
+            with hushed():
+                network = load_network(folder).eval()
+                artifact = export_onnx(network, folder / "fp32.onnx", sample_size=network.input_size)
+                calibration = (splits.train.samples(part) for part in np.array_split(rows, 8))
+                int8 = quantize_onnx(artifact, folder / "int8.onnx", calibration)
+            told = {}
+            for name, one in (("fp32", artifact), ("int8", int8)):
+                said = run_pictures(device, one, test, batch_size=500).argmax(1)
+                told[name] = {**accuracies(said == splits.test.labels, splits.test.snr), "size_bytes": one.size_bytes}
+                Path(one.path).unlink()
+            write_json(folder / "int8.json", told)
+            words = ", ".join(f"{name} {100 * one['accuracy']:.2f} %" for name, one in told.items())
+            print(f"{profile} {folder.name}: {words}", flush=True)
 
 
 def accuracies(right: np.ndarray, snr: np.ndarray) -> dict[str, Any]:
@@ -175,36 +244,96 @@ def time_all(asked: argparse.Namespace) -> None:
     shutil.rmtree(probes)
 
 
+def trained(asked: argparse.Namespace, profile: str, name: str) -> list[Path]:
+    """The folders of a network's finished trainings, by seed."""
+    return sorted(path.parent for path in (asked.folder / profile).glob(f"{name}-*/result.json"))
+
+
 def print_tables(asked: argparse.Namespace) -> None:
-    """One table per profile, as Markdown: mean and standard deviation over the seeds."""
-    timed = read_json(asked.folder / "time.json") if (asked.folder / "time.json").exists() else {}
+    """Tables per profile, as Markdown, of what is there: mean and standard deviation over the seeds."""
     for profile in asked.profiles.split(","):
-        print(f"\n{profile}\n")
-        print("| network | seeds | accuracy, % | -20..-2 dB | 0..18 dB | real frames, % | parameters | MACs | ms | s |")
-        print("|---" * 10 + "|")
-        for name in [*NETWORKS, *(f"{student}+skd" for student in STUDENTS)]:
-            folders = sorted(path.parent for path in (asked.folder / profile).glob(f"{name}-*/result.json"))
-            if not folders:
-                continue
-            results = [read_json(folder / "result.json") for folder in folders]
-            real = [read_json(one)["accuracy"] for folder in folders if (one := folder / "real.json").exists()]
-            first, latency = results[0], timed.get(name.partition("+")[0])
-            figures = [
-                told([one["accuracy"] for one in results]),
-                *(told([one["bands"][band] for one in results]) for band in BANDS),
-                told(real) if real else "",
-                f"{first['params']:,}",
-                f"{first['macs'] / 1e6:.2f}M",
-                f"{latency['ms']:.3g}" if latency else "",
-                f"{statistics.mean(one['seconds'] for one in results):.0f}",
-            ]
-            print(f"| {name} | {len(results)} | " + " | ".join(figures) + " |")
+        print_networks(asked, profile)
+        print_changes(asked, profile, f"{profile}: {TEACHER} without its parts", ABLATIONS, base=TEACHER)
+        title = f"{profile}: {SWEPT} by lambda (share) and T (temperature) of SKD, 0.7 and 4 where none is named"
+        print_changes(asked, profile, title, SWEEP, base=SWEPT)
 
 
-def told(shares: list[float]) -> str:
-    """In percent."""
+def print_networks(asked: argparse.Namespace, profile: str) -> None:
+    """All networks of a profile; int8 stands beside what the same networks' fp32 files say."""
+    timed = read_json(asked.folder / "time.json") if (asked.folder / "time.json").exists() else {}
+    print(f"\n{profile}\n")
+    titles = (
+        "network",
+        "seeds",
+        "accuracy, %",
+        *(f"{band} dB" for band in BANDS),
+        "int8, %",
+        "int8 - fp32",
+        "real frames, %",
+    )
+    print_row(*titles, "parameters", "MACs", "ms", "s")
+    print("|---" * (len(titles) + 4) + "|")
+    for name in [*NETWORKS, *(f"{student}+skd" for student in STUDENTS)]:
+        folders = trained(asked, profile, name)
+        if not folders:
+            continue
+        results = [read_json(folder / "result.json") for folder in folders]
+        real = [read_json(one)["accuracy"] for folder in folders if (one := folder / "real.json").exists()]
+        files = [read_json(one) for folder in folders if (one := folder / "int8.json").exists()]
+        first, latency = results[0], timed.get(name.partition("+")[0])
+        print_row(
+            name,
+            str(len(results)),
+            told([one["accuracy"] for one in results]),
+            *(told([one["bands"][band] for one in results]) for band in BANDS),
+            told([one["int8"]["accuracy"] for one in files]),
+            told([one["int8"]["accuracy"] - one["fp32"]["accuracy"] for one in files], signed=True),
+            told(real),
+            f"{first['params']:,}",
+            f"{first['macs'] / 1e6:.2f}M",
+            f"{latency['ms']:.3g}" if latency else "",
+            f"{statistics.mean(one['seconds'] for one in results):.0f}",
+        )
+
+
+def print_changes(asked: argparse.Namespace, profile: str, title: str, names: tuple[str, ...], *, base: str) -> None:
+    """Variants beside what they are variants of; differences are taken seed by seed."""
+    found = {name: {one.name[len(name) + 1 :]: one for one in trained(asked, profile, name)} for name in names}
+    if not any(by_seed for name, by_seed in found.items() if "," in name):
+        return
+    print(f"\n{title}\n")
+    print_row("network", "seeds", "accuracy, %", *(f"{band} dB" for band in BANDS), f"over {base}", "parameters", "s")
+    print("|---" * (6 + len(BANDS)) + "|")
+    for name, by_seed in found.items():
+        if not by_seed:
+            continue
+        results = {seed: read_json(folder / "result.json") for seed, folder in by_seed.items()}
+        gains = [
+            one["accuracy"] - read_json(found[base][seed] / "result.json")["accuracy"]
+            for seed, one in results.items()
+            if seed in found[base] and name != base
+        ]
+        print_row(
+            name,
+            str(len(results)),
+            told([one["accuracy"] for one in results.values()]),
+            *(told([one["bands"][band] for one in results.values()]) for band in BANDS),
+            told(gains, signed=True),
+            f"{next(iter(results.values()))['params']:,}",
+            f"{statistics.mean(one['seconds'] for one in results.values()):.0f}",
+        )
+
+
+def print_row(*cells: str) -> None:
+    print("| " + " | ".join(cells) + " |")
+
+
+def told(shares: list[float], *, signed: bool = False) -> str:
+    """In percent; nothing of nothing."""
+    if not shares:
+        return ""
     spread = f" ± {100 * statistics.stdev(shares):.2f}" if len(shares) > 1 else ""
-    return f"{100 * statistics.mean(shares):.2f}{spread}"
+    return f"{100 * statistics.mean(shares):{'+' if signed else ''}.2f}{spread}"
 
 
 if __name__ == "__main__":
