@@ -9,7 +9,8 @@ import pytest
 
 from limbeck.data.radio import make_signals
 from limbeck.errors import InputError
-from limbeck.files import read_json
+from limbeck.files import read_json, write_json
+from limbeck.pipeline.context import open_splits
 from limbeck.pipeline.inspect import inspect_data, inspection_text
 from limbeck.pipeline.new import recipe_for_data, write_new_recipe
 from limbeck.pipeline.run import run_recipe
@@ -48,6 +49,21 @@ def test_a_recipe_for_frames_runs(file: str) -> None:
     assert recipe.budget.max_latency_ms == 2.5
     run_recipe(recipe, Path("run"), until="distill")
     assert read_json(Path("run/stages/distill/student/report.json"))["result"]["fit"]["epochs"] == 1
+
+
+def test_a_recipe_for_recordings_cuts_them(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for number in range(10):
+        draw.standard_normal((700, 2)).astype("<f4").tofile(tmp_path / f"r{number}.sigmf-data")
+        label = {"core:sample_start": 50, "core:sample_count": 600, "core:label": ("FM", "AM")[number % 2]}
+        facts = {"core:datatype": "cf32_le", "core:version": "1.2.0"}
+        meta = {"global": facts, "captures": [{"core:sample_start": 0}], "annotations": [label]}
+        write_json(tmp_path / f"r{number}.sigmf-meta", meta)
+    recipe = read_recipe(write(str(tmp_path), output=tmp_path / "mine.toml"))
+    assert (recipe.data.name, recipe.data.options) == ("sigmf", {"label": "core:label", "frame_length": 512})
+    splits = open_splits(recipe.data)
+    assert sum(splits.report["counts"].values()) == 10
+    assert splits.image_size == (1, 512)
 
 
 def test_what_is_told_of_frames(file: str) -> None:
@@ -91,7 +107,7 @@ def test_bare_frames_are_sized_to_the_time(file: str, monkeypatch: pytest.Monkey
 def test_too_few_to_divide(file: str) -> None:
     found = np.load(file)
     np.savez("few.npz", X=found["X"][:5], y=np.array([0, 0, 0, 1, 1]))
-    with pytest.raises(InputError, match=r"few.npz: a class has 2 frames at some SNR; at least 3 are needed"):
+    with pytest.raises(InputError, match=r"few.npz: a class has 2 frames; at least 3 are needed"):
         write("few.npz")
     np.savez("two.npz", X=found["X"][:8], y=np.arange(8) % 2, groups=np.arange(8) // 4)
     with pytest.raises(InputError, match=r"two.npz: 2 recordings: whole ones are held out, so that at least 3"):

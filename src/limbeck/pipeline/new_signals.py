@@ -48,7 +48,8 @@ def signal_recipe_text(
         raise InputError(f"{look.path}: {look.problems[-1]}")
     if look.recordings is None and look.per_cell[0] < 3:
         raise InputError(
-            f"{look.path}: a class has {look.per_cell[0]} frames at some SNR; at least 3 are needed to hold any out"
+            f"{look.path}: a class has {look.per_cell[0]} frames{'' if look.snrs is None else ' at some SNR'}; at least 3 "
+            "are needed to hold any out"
         )
     batch = 128 if look.frames >= 3000 else 32 if look.frames >= 300 else 8  # at least a few steps in an epoch
     options = "\n".join(f"{key} = {as_toml(value)}" for key, value in look.options.items())
