@@ -110,5 +110,7 @@ def test_too_few_to_divide(file: str) -> None:
     with pytest.raises(InputError, match=r"few.npz: a class has 2 frames; at least 3 are needed"):
         write("few.npz")
     np.savez("two.npz", X=found["X"][:8], y=np.arange(8) % 2, groups=np.arange(8) // 4)
-    with pytest.raises(InputError, match=r"two.npz: 2 recordings: whole ones are held out, so that at least 3"):
+    with pytest.raises(
+        InputError, match=r"two.npz: recordings are held out as wholes, and at least 3 are needed, not 2"
+    ):
         write("two.npz")

@@ -22,7 +22,7 @@ from limbeck.data.signal_readers import find_signals
 from limbeck.data.signal_splits import hash_frames
 from limbeck.errors import InputError
 
-__all__ = ["SignalLook", "is_signals", "look_at_signals"]
+__all__ = ["FEWEST_RECORDINGS", "SignalLook", "is_signals", "look_at_signals"]
 
 FILES = (".npz", *HDF5_SUFFIXES, ".pkl", ".pickle", ".dat", META, DATA)
 LENGTHS = (1024, 512, 256, 128, 64)  # of frames that recordings are cut into: the first that every labelled span holds

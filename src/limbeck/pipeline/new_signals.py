@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from limbeck.data import SignalLook
+from limbeck.data.look_signals import FEWEST_RECORDINGS
 from limbeck.errors import InputError
 
 __all__ = ["SIGNAL_EFFORTS", "SignalEffort", "as_toml", "signal_recipe_text"]
@@ -44,15 +45,20 @@ def signal_recipe_text(
     Raises:
         InputError: the data cannot be divided: too few recordings, or fewer than three frames of a class at some SNR.
     """
-    if look.recordings is not None and look.recordings < 3:
-        raise InputError(f"{look.path}: {look.problems[-1]}")
+    if look.recordings is not None and look.recordings < FEWEST_RECORDINGS:
+        raise InputError(
+            f"{look.path}: recordings are held out as wholes, and at least {FEWEST_RECORDINGS} are needed, not {look.recordings}"
+        )
     if look.recordings is None and look.per_cell[0] < 3:
         raise InputError(
             f"{look.path}: a class has {look.per_cell[0]} frames{'' if look.snrs is None else ' at some SNR'}; at least 3 "
             "are needed to hold any out"
         )
     batch = 128 if look.frames >= 3000 else 32 if look.frames >= 300 else 8  # at least a few steps in an epoch
-    options = "\n".join(f"{key} = {as_toml(value)}" for key, value in look.options.items())
+    rows = [f"{key} = {as_toml(value)}" for key, value in look.options.items()]
+    options = "\n".join(["", "[data.options]", *rows, ""] if rows else [""])
+    shared = "whole recordings" if look.recordings else "of each class and SNR"
+    teacher, student = as_toml(effort.teacher), as_toml(STUDENT)
     latency = (
         f"max_latency_ms = {max_latency_ms}"
         if max_latency_ms is not None
@@ -71,25 +77,14 @@ task = "modulation"
 [data]
 name = {as_toml(look.name)}
 path = {as_toml(look.path)}
-validation = 0.15             # share on which everything is chosen; {
-        "whole recordings" if look.recordings else "of each class and SNR"
-    }
+validation = 0.15             # share on which everything is chosen; {shared}
 test = 0.2                    # is only reported
-{
-        f'''
-[data.options]
 {options}
-'''
-        if options
-        else ""
-    }
 [augment]
 rotate = "any"                # each frame by a phase of its own
 
 [teacher]
-model = {
-        as_toml(effort.teacher)
-    }              # clst_s trains faster, clst_b is larger; mcldnn, pet_cgdnn and others too
+model = {teacher}              # clst_s trains faster, clst_b is larger; mcldnn, pet_cgdnn and others too
 dropout = 0.1
 
 [teacher.train]
@@ -97,7 +92,7 @@ epochs = {effort.teacher_epochs}
 {training}
 
 [student]
-model = {as_toml(STUDENT)}              # kd_mobilenet is larger, and can be searched and adapted
+model = {student}              # kd_mobilenet is larger, and can be searched and adapted
 
 [train]
 epochs = {effort.epochs}
