@@ -17,7 +17,7 @@ quickstart: $(READY)  ## the whole pipeline in miniature on real handwriting
 	$(BIN)/limbeck quickstart
 
 test: $(READY)  ## the suite, under ten minutes on two cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 25
 
 test-all: $(READY)  ## also the tests marked slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'slow or not slow'

@@ -28,7 +28,12 @@ def test_samples_are_called_what_they_are(report, pictures):
     report["data"]["left_out"][0]["reason"] = "cannot be read"
     del report["paired"]  # what is compared unpaired says what it counts
     of_pictures = Page(render(report, pictures=pictures)).text
-    for told in ("unpaired on 360 test pictures", "144 pictures", "1 validation picture is also in train", "pictures/s"):
+    for told in (
+        "unpaired on 360 test pictures",
+        "144 pictures",
+        "1 validation picture is also in train",
+        "pictures/s",
+    ):
         assert told in of_pictures
     of_frames = Page(render(report | {"samples": "frames"}, pictures=pictures)).text
     assert of_frames == of_pictures.replace("picture", "frame")

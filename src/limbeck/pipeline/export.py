@@ -102,7 +102,9 @@ def _export_int8(context: Context, graph: Artifact, said: Kept, case: Case, fold
     section, problem = context.recipe.export, context.problem
     withheld = folder / "withheld_int8.onnx"
     draft = folder / "student_int8_graph.onnx" if problem.finishes(section) else withheld
-    artifact = problem.finish(quantize_onnx(graph, draft, _calibration(context, graph)), withheld, section)
+    artifact = problem.finish(
+        quantize_onnx(graph, draft, _calibration(context, graph), method=section.int8_ranges), withheld, section
+    )
     gate, found = problem.prove_int8(artifact, said, case)
     say(f"student_int8: {gate['text']}")
     final = context.folder.export / "model_int8.onnx" if gate["passed"] else Path(artifact.path)

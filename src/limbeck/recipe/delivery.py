@@ -40,6 +40,10 @@ class Export(Section):
         "try", description="try: withheld and marked when it fails its gate; require: then exit 3"
     )
     calibration_pictures: int = Field(256, ge=8, description="training pictures for int8 ranges")
+    int8_ranges: Literal["minmax", "percentile"] = Field(
+        "minmax",
+        description="of activations: all that was seen, or 99.9 % of it, where rare large values cost precision",
+    )
     tolerance: float = Field(1e-3, gt=0, description="fp32 gate: largest difference of probabilities")
     max_int8_drop: float = Field(
         0.01, ge=0, description="int8 gate: largest loss of the primary metric that is tolerated"
