@@ -79,12 +79,12 @@ def boxes_folder(root: Path, counts: dict[str, int]) -> Path:
 def run_quickly(recipe: Recipe, folder: Path) -> None:
     """A whole run whose deliverables are traced as probes are, in a tenth of the time, to a graph of the same operators."""
     from limbeck.export import onnx
-    from limbeck.pipeline.run import run_recipe
+    from limbeck.pipeline.run import run_students
 
     whole = onnx._export
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx, "_export", lambda *args, **options: whole(*args, **(options | {"quick": True})))
-        run_recipe(recipe, folder)
+        run_students(recipe, folder)
 
 
 def places_recipe(

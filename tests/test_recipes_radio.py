@@ -14,6 +14,7 @@ from recipe_headers import FIELDS
 from limbeck.distill import distillation
 from limbeck.files import read_json
 from limbeck.pipeline.context import create_for
+from limbeck.pipeline.run import with_each_student
 from limbeck.pipeline.start import list_recipes, open_recipe, parse_changes, recipe_notes, recipe_text
 from limbeck.types import Batch
 
@@ -22,10 +23,10 @@ SETS = {"radio": (11, 128), "radioml2016": (11, 128), "radioml2018": (24, 1024)}
 
 
 def test_both_students_are_taught_on_every_set() -> None:
-    quick, full = ["radio/quick", "radio/quick_cnn"], []
-    for name in ("made", "rml2016a", "rml2018"):
-        full += [f"radio/{name}_kd_cnn", f"radio/{name}_kd_mobilenet"]
-    assert sorted(SHIPPED) == sorted(quick + full)
+    assert sorted(SHIPPED) == [f"radio/{name}" for name in ("made", "quick", "rml2016a", "rml2018")]
+    for name in SHIPPED:
+        recipe, _ = open_recipe(name)
+        assert (recipe.student.model, *recipe.further_students) == ("kd_mobilenet", "kd_cnn")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -44,9 +45,11 @@ def test_a_header_says_everything_and_its_command_is_that_recipe(name: str) -> N
     assert (recipe.data.path == "FILE") == recipe.data.name.startswith("radioml")
 
 
+@pytest.mark.parametrize("student", ["kd_mobilenet", "kd_cnn"])
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_networks_and_the_graph_stand(name: str) -> None:
-    recipe, _ = open_recipe(name)
+def test_the_networks_and_the_graph_stand(name: str, student: str) -> None:
+    recipe, path = open_recipe(name)
+    recipe = next(one for one, _ in with_each_student(recipe, path) if one.student.model == student)
     classes, length = SETS[recipe.data.name]
     networks = [
         create_for(one, num_classes=classes, picture_size=(1, length), where="here")
@@ -59,7 +62,7 @@ def test_the_networks_and_the_graph_stand(name: str) -> None:
 
 
 def test_the_ablations_of_a_header_are_options_that_change_the_run() -> None:
-    name = "radio/made_kd_mobilenet"
+    name = "radio/made"
     told = re.findall(r"--set (\S+=[^\s;)]+)", recipe_notes(name)["mind"])
     assert len(told) == 7
     whole, _ = open_recipe(name)
@@ -73,18 +76,18 @@ def test_the_ablations_of_a_header_are_options_that_change_the_run() -> None:
         distillation("skd", student=networks[0], teacher=networks[1], **recipe.distill.options)
 
 
-def test_the_quick_recipes_share_their_teacher(tmp_path: Path) -> None:
-    """As written but for their size: a few frames, one epoch, a device with known latencies."""
+def test_the_quick_recipe_teaches_both_students(tmp_path: Path) -> None:
+    """As written but for its size: a few frames, one epoch, a device with known latencies."""
     tiny = {"epochs": 1, "batch_size": 32, "threads": 1}
     changes = {f"{section}.{key}": value for section in ("train", "teacher.train") for key, value in tiny.items()}
     changes |= {"data.path": str(tmp_path), "data.options.frames_per_cell": 8, "data.options.snrs": [0, 18]}
     changes |= {"data.options.length": 64, "budget.target": FAKE, "baselines.plain": False, "measure.runs": 20}
     changes |= {"export.max_int8_drop": 1.0}
+    recipe, _ = open_recipe("radio/quick", changes)
+    run_quickly(recipe, tmp_path / "runs" / "quick")
     origins = {}
-    for name in ("quick", "quick_cnn"):
-        recipe, _ = open_recipe(f"radio/{name}", changes)
-        run_quickly(recipe, tmp_path / "runs" / name)
+    for name in ("quick", "quick-kd_cnn"):
         models = {model["name"]: model for model in read_json(tmp_path / "runs" / name / "report.json")["models"]}
         assert set(models) == {"teacher", "student", "student_int8"}
         origins[name] = models["teacher"]["origin"]
-    assert origins == {"quick": "trained", "quick_cnn": "reused"}
+    assert origins == {"quick": "trained", "quick-kd_cnn": "reused"}

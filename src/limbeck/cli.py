@@ -117,10 +117,10 @@ def run(
 ) -> None:
     """Every stage the recipe names; what is finished stays."""
     if plan:
-        from limbeck.pipeline.plan import plan_run
+        from limbeck.pipeline.plan import plan_students
 
         _quiet(as_json)
-        tree = plan_run(_recipe_for(recipe, out, changes, keep=False)[0])
+        tree = plan_students(_recipe_for(recipe, out, changes, keep=False)[0])
         print(json.dumps(tree, indent=2) if as_json else _plan_text(tree))
         return
     _run(recipe, out, changes, as_json=as_json, seeds=_seeds(seeds))
@@ -381,7 +381,7 @@ def _run(
 ) -> None:
     _quiet(as_json)
     recipe, folder = _recipe_for(given, out, changes)
-    from limbeck.pipeline.run import SEEDS, run_recipe, run_seeds
+    from limbeck.pipeline.run import SEEDS, run_students
 
     if (
         seeds is None and until is None and Path(given) == folder and (folder / SEEDS).exists()
@@ -390,7 +390,7 @@ def _run(
 
         seeds = read_json(folder / SEEDS)
 
-    summary = run_seeds(recipe, folder, seeds) if seeds is not None else run_recipe(recipe, folder, until=until)
+    summary = run_students(recipe, folder, until=until, seeds=seeds)
     if as_json and os.environ.get("RANK", "0") == "0":  # under torchrun one process answers
         print(json.dumps(summary, indent=2))
 

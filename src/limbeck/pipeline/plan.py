@@ -19,6 +19,7 @@ from limbeck.pipeline.context import Context
 from limbeck.pipeline.distill import Lesson, build_graph, lessons_of, needs_trained_teacher, role_of_teacher
 from limbeck.pipeline.folder import RunFolder
 from limbeck.pipeline.resolve import resolve
+from limbeck.pipeline.run import with_each_student
 from limbeck.pipeline.teacher_cache import check_cache
 from limbeck.recipe import Adapt, Recipe, Train
 from limbeck.train import Supervised, World, choose_device, network_outputs
@@ -27,7 +28,7 @@ from limbeck.train.standing import Standing
 from limbeck.train.training import Training
 from limbeck.types import Batch
 
-__all__ = ["Pace", "estimate_run", "plan_run", "time_parts"]
+__all__ = ["Pace", "estimate_run", "plan_run", "plan_students", "time_parts"]
 
 TIMED_SECONDS = 1.0  # of steps per training, after the first one, which warms up
 TIMED_STEPS = (3, 30)
@@ -76,6 +77,17 @@ def plan_run(recipe: Recipe, *, folder: Path | None = None) -> dict[str, Any]:
         InputError: as the run itself would, before any work.
     """
     return estimate_run(recipe, time_parts(recipe, folder=folder))
+
+
+def plan_students(recipe: Recipe) -> dict[str, Any]:
+    """`plan_run` of the recipe and of each further student, whose stages are named after it; teachers count once."""
+    first, *others = [plan_run(one) for one, _ in with_each_student(recipe, Path(recipe.name))]
+    for name, other in zip(recipe.further_students, others, strict=True):
+        own = [row for row in other["stages"] if row["stage"].removeprefix("train/") not in recipe.teachers]
+        first["stages"] += [{**row, "stage": f"{name}: {row['stage']}"} for row in own]
+        first["minutes"] = round(first["minutes"] + sum(row["minutes"] for row in own), 3)
+        first["disk_bytes"] += other["disk_bytes"]
+    return first
 
 
 def time_parts(recipe: Recipe, *, folder: Path | None = None) -> Pace:

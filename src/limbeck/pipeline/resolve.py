@@ -38,8 +38,12 @@ KINDS = {
 CHECKPOINT_COPIES = 6  # weights, optimizer state, averages, and the copy being written
 
 
-def resolve(context: Context) -> None:
+def resolve(context: Context, *, warns: bool = True) -> None:
     """Check a run before its first stage; the data is read, every part is found, the graph is probed.
+
+    Args:
+        context: the run.
+        warns: say also what is odd about the data and stops nothing.
 
     Raises:
         InputError: the first thing that would stop the run later.
@@ -63,7 +67,7 @@ def resolve(context: Context) -> None:
     for name, model in (recipe.teachers | recipe.assistants).items():
         context.make_task(model.train, where=f"{name}.train")
     for line in context.splits.report.get("warnings", []):
-        if context.is_writer:
+        if context.is_writer and warns:
             warn(line)
     student = context.create(recipe.student, where="student")
     networks = {name: _teaching(context, name, model) for name, model in (recipe.teachers | recipe.assistants).items()}

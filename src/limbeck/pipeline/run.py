@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import tempfile
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.console import say
-from limbeck.errors import GateFailed
+from limbeck.errors import GateFailed, InputError
 from limbeck.files import write_json
 from limbeck.models import Network
 from limbeck.pipeline.adapt import SEED_STAGE, adapt, adapted_student, narrowest_network, train_seed
@@ -29,14 +30,14 @@ from limbeck.pipeline.distill import (
 from limbeck.pipeline.export import export
 from limbeck.pipeline.folder import RunFolder, StageRecord
 from limbeck.pipeline.measure import measure
-from limbeck.pipeline.report import seeds_text, summary_text, write_run_report, write_seeds_report
+from limbeck.pipeline.report import report_runs, seeds_text, summary_text, write_run_report, write_seeds_report
 from limbeck.pipeline.resolve import resolve
 from limbeck.pipeline.search import cheapest_network, search, student_network
 from limbeck.pipeline.train import average_teachers, train_student, train_teacher
-from limbeck.recipe import Recipe
+from limbeck.recipe import Model, Recipe
 from limbeck.train import join_world
 
-__all__ = ["SEEDS", "run_recipe", "run_seeds"]
+__all__ = ["SEEDS", "run_recipe", "run_seeds", "run_students", "with_each_student"]
 
 SEEDS = "seeds.json"
 ORDER = ("train", "search", "adapt", "distill", "calibrate", "export", "measure")
@@ -50,7 +51,7 @@ def run_recipe(
     home: Path | None = None,
     siblings: tuple[RunFolder, ...] = (),
 ) -> dict[str, Any]:
-    """Run a recipe in a folder, up to the stage `until` (default: all, and the report).
+    """Run a recipe, with its own student alone, in a folder, up to the stage `until` (default: all, and the report).
 
     Returns:
         `report.json`'s content; with `until`, the stages that are finished.
@@ -96,9 +97,7 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
     def upstream(*stages: str) -> dict[str, str]:
         return {f"after {stage}": records[stage].fingerprint for stage in stages if stage in records}
 
-    if context.is_writer and context.folder.record("export") is None:
-        with tempfile.TemporaryDirectory(dir=context.folder.path) as scratch:
-            check_budget(context, *_least_network(context), Path(scratch))
+    _check_budget(context)
     context.world.wait()
 
     if needs_trained_teacher(recipe):
@@ -157,6 +156,13 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
     return records
 
 
+def _check_budget(context: Context) -> None:
+    """Refuse what cannot keep the budget, where nothing was exported yet."""
+    if context.is_writer and context.folder.record("export") is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            check_budget(context, *_least_network(context), Path(scratch))
+
+
 def _least_network(context: Context) -> tuple[Network, str]:
     """The fastest network that the run may come to, which must be within the budget, and what an error calls it."""
     if context.recipe.adapt is not None:
@@ -184,7 +190,12 @@ def run_seeds(recipe: Recipe, path: Path, seeds: list[int]) -> dict[str, Any]:
         say(f"==== seed {seed}")
         folder = path / f"seed-{seed}"
         reports.append(
-            run_recipe(recipe.model_copy(update={"seed": seed}), folder, home=path.parent, siblings=tuple(done))
+            run_recipe(
+                recipe.model_copy(update={"seed": seed, "further_students": ()}),
+                folder,
+                home=path.parent,
+                siblings=tuple(done),
+            )
         )
         done.append(RunFolder(folder))
     if not all(reports):  # only the process that writes has them
@@ -194,3 +205,52 @@ def run_seeds(recipe: Recipe, path: Path, seeds: list[int]) -> dict[str, Any]:
     say(seeds_text(combined))
     say(f"report: {path / 'report.html'}")
     return combined
+
+
+def with_each_student(recipe: Recipe, path: Path) -> list[tuple[Recipe, Path]]:
+    """The recipe, and it with each further student in its student's place, with their folders: `path`, `path`-NAME ..."""
+    runs = [(recipe, path)]
+    for name in recipe.further_students:
+        end = "-" + re.sub(r"[^A-Za-z0-9_.]+", "-", name)
+        own = {"student": Model(model=name), "further_students": (), "name": recipe.name + end}
+        runs.append((recipe.model_copy(update=own), path.with_name(path.name + end)))
+    return runs
+
+
+def run_students(
+    recipe: Recipe, path: Path, *, until: str | None = None, seeds: list[int] | None = None
+) -> dict[str, Any]:
+    """Run a recipe with its student, then with each further one in a folder beside, and set the reports side by side.
+
+    Args:
+        recipe: trained teachers are shared, as between any runs that lie beside each other.
+        path: folder of the first run.
+        until: the last stage; None = all.
+        seeds: each run is one of `run_seeds`.
+
+    Returns:
+        what `run_recipe` or `run_seeds` gives; with further students, that of each by its network's name.
+
+    Raises:
+        InputError: as by `run_recipe`, of any of the runs before the first begins.
+    """
+    runs = with_each_student(recipe, path)
+    for one, folder in runs[1:]:
+        context = Context(one, RunFolder(folder), join_world(recipe.train.device)[0])
+        try:
+            resolve(context, warns=False)
+            _check_budget(context)
+        except InputError as error:
+            raise InputError(f"further_students '{one.student.model}': {error}") from error
+    found = {}
+    for one, folder in runs:
+        if len(runs) > 1:
+            say(f"==== student {one.student.model}: {folder}")
+        found[one.student.model] = (
+            run_seeds(one, folder, seeds) if seeds is not None else run_recipe(one, folder, until=until)
+        )
+    if len(runs) == 1:
+        return found[recipe.student.model]
+    if until is None and all(found.values()):  # only the process that writes has them
+        say(f"side by side: {report_runs([folder for _, folder in runs], output=path / 'students.html')}")
+    return found

@@ -24,6 +24,10 @@ class Recipe(Section):
     data: Data = Data()
     augment: Augment = Augment()
     student: Model
+    further_students: tuple[str, ...] = Field(
+        (),
+        description="networks that a run each, in a folder beside, takes in the student's place; teachers train once",
+    )
     teacher: Teacher | None = None
     train: Train = Train()
     budget: Budget = Budget()
@@ -75,6 +79,14 @@ class Recipe(Section):
             raise ValueError("teacher.more: two teachers are the same network; give one of them another seed or model")
         if self.assistants and self.distill is None:
             raise ValueError("teacher.assistants: they lead to a student that learns from them; add [distill]")
+        return self
+
+    @model_validator(mode="after")
+    def _students_differ(self) -> Recipe:
+        names = [self.student.model, *self.further_students]
+        twice = [name for index, name in enumerate(names) if name in names[:index]]
+        if twice:
+            raise ValueError(f"further_students: '{twice[0]}' is a student already; name each network once")
         return self
 
     @model_validator(mode="after")
