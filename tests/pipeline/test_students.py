@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from small_run import small_recipe, without_files
 
 from limbeck.errors import InputError
 from limbeck.models import load_network
-from limbeck.pipeline.plan import plan_students
-from limbeck.pipeline.run import run_students
+from limbeck.pipeline import plan, run
 from limbeck.recipe import read_recipe
 
 QUICK = {"search": None, "baselines": {"plain": False}, "further_students": ["mobilenet_v2"]}
@@ -20,7 +17,7 @@ TWO = QUICK | {"budget__max_latency_ms": None}
 def test_each_student_has_a_run_and_the_teacher_trains_once(tmp_path, capsys):
     path = tmp_path / "runs" / "small"
     with without_files():
-        reports = run_students(small_recipe(**TWO), path)
+        reports = run.run_students(small_recipe(**TWO), path)
         assert list(reports) == ["mobilenet_v3_small", "mobilenet_v2"]
         other = path.with_name("small-mobilenet_v2")
         for folder, name in ((path, "mobilenet_v3_small"), (other, "mobilenet_v2")):
@@ -33,36 +30,44 @@ def test_each_student_has_a_run_and_the_teacher_trains_once(tmp_path, capsys):
         assert read_recipe(path / "recipe.json").further_students == ("mobilenet_v2",)
         assert read_recipe(other / "recipe.json").further_students == ()
         before = (other / "stages/distill/student/report.json").read_bytes()
-        again = run_students(read_recipe(path / "recipe.json"), path)
+        again = run.run_students(read_recipe(path / "recipe.json"), path)
     assert list(again) == list(reports)
     assert (other / "stages/distill/student/report.json").read_bytes() == before
 
 
-def test_seeds_of_each_student(tmp_path):
-    with without_files():
-        run_students(small_recipe(**TWO), tmp_path / "small", seeds=[0, 1])
-    for folder in ("small", "small-mobilenet_v2"):
-        assert {one.name for one in (tmp_path / folder).glob("seed-*")} == {"seed-0", "seed-1"}
-    assert read_recipe(tmp_path / "small/seed-0/recipe.json").further_students == ()
+def test_each_student_runs_once_per_seed(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(run, "run_seeds", lambda one, folder, seeds: ran.append((one, folder, seeds)) or {})
+    run.run_students(small_recipe(**TWO), tmp_path / "small", seeds=[0, 1])
+    assert [(one.student.model, folder.name, seeds) for one, folder, seeds in ran] == [
+        ("mobilenet_v3_small", "small", [0, 1]),
+        ("mobilenet_v2", "small-mobilenet_v2", [0, 1]),
+    ]
 
 
 def test_a_student_that_cannot_be_made_is_told_before_any_training(tmp_path):
     recipe = small_recipe(**TWO | {"further_students": ["mobilenet_v2", "kd_cnn"]})
     with pytest.raises(InputError, match=r"^further_students 'kd_cnn': "):
-        run_students(recipe, tmp_path / "small")
+        run.run_students(recipe, tmp_path / "small")
     assert not list(tmp_path.rglob("stages"))
     with pytest.raises(InputError, match=r"^further_students 'mobilenet_v2': .*max_latency_ms 2"):
-        run_students(small_recipe(**QUICK), tmp_path / "small")
+        run.run_students(small_recipe(**QUICK), tmp_path / "small")
     assert not list(tmp_path.rglob("stages"))
     with pytest.raises(InputError, match="name each network once"):
         small_recipe(further_students=["mobilenet_v3_small"])
 
 
-def test_the_plan_counts_all_students_and_the_teacher_once():
-    tree = plan_students(small_recipe(**TWO))
-    stages = [row["stage"] for row in tree["stages"]]
-    assert stages.count("train/teacher") == 1
-    assert "distill/student" in stages
-    assert "mobilenet_v2: distill/student" in stages
-    assert tree["minutes"] == pytest.approx(sum(row["minutes"] for row in tree["stages"]), abs=0.01)
-    json.dumps(tree)
+def test_the_plan_counts_all_students_and_the_teacher_once(monkeypatch):
+    def planned(recipe):
+        stages = {"train/teacher": 8.0, "distill/student": 1.0 if recipe.further_students else 2.0}
+        rows = [{"stage": name, "steps": 3, "candidates": 0, "minutes": took} for name, took in stages.items()]
+        return {"run": recipe.name, "stages": rows, "minutes": sum(stages.values()), "disk_bytes": 100}
+
+    monkeypatch.setattr(plan, "plan_run", planned)
+    tree = plan.plan_students(small_recipe(**TWO))
+    assert [row["stage"] for row in tree["stages"]] == [
+        "train/teacher",
+        "distill/student",
+        "mobilenet_v2: distill/student",
+    ]
+    assert (tree["minutes"], tree["disk_bytes"]) == (11.0, 200)
