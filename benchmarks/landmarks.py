@@ -67,7 +67,7 @@ def train_all(asked: argparse.Namespace) -> None:
             if folder != base and not folder.exists():
                 copy = folder.with_name("copy")
                 shutil.rmtree(copy, ignore_errors=True)
-                shutil.copytree(base, copy)
+                shutil.copytree(base, copy, ignore=shutil.ignore_patterns(FINISHED))
                 copy.rename(folder)
             begun = time.process_time()
             with hushed():
@@ -88,7 +88,8 @@ def recipe(asked: argparse.Namespace, seed: int, use: str, form: str) -> Recipe:
     tree["student"]["model"] = asked.student
     tree["distill"]["options"] = {"use": use, "variant": form}
     tree |= {"seed": seed}
-    tree["teacher"]["seed"] = seed
+    for teacher in (tree["teacher"], *tree["teacher"]["more"]):
+        teacher["seed"] = seed
     for training in (tree["train"], tree["teacher"]["train"], *(one["train"] for one in tree["teacher"]["more"])):
         training |= {"epochs": asked.epochs, "threads": 1, "device": "cpu"}
     return parse_recipe(tree, where=str(RECIPE), default_name="landmarks")
