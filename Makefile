@@ -34,7 +34,7 @@ format: $(READY)
 
 # left out: those that need to be told a folder or data, and go on in pieces
 bench: $(READY)  ## ratios measured in one run each; nothing else should be running
-	for script in $$(grep -LE 'required=True|add_argument\("[a-z]+", type=Path, help' benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	for script in $$(grep -LE 'required=True|add_argument\("[a-z]+", type=Path(\)|, help)' benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 docs: $(READY)  ## writes the reference pages from the code, then holds every page to the code
 	$(BIN)/python docs/make_reference.py
