@@ -19,9 +19,9 @@ def campaign(*options: object) -> str:
     return done.stdout
 
 
-def test_a_killed_run_ends_with_the_same_bits() -> None:
-    told = campaign("--kills", 1, "--epochs", 2, "--trials", 2, "--limit", 200, "--seed", 1)
-    assert "1 resumed, 1 bit-identical in all weights, 1 with the same search" in told
+def test_killed_runs_end_with_the_same_bits() -> None:
+    told = campaign("--kills", 2, "--epochs", 2, "--trials", 2, "--limit", 200, "--seed", 1)
+    assert "2 resumed, 2 bit-identical in all weights, 2 with the same search" in told
     assert "trained again: 0" in told
 
 
