@@ -1,10 +1,10 @@
 """A student of two teachers of landmarks beside the students of one and of none, in the paper's form and the authors' code's.
 
-    python benchmarks/landmarks.py FOLDER --data FACES [--seeds 2] [--minutes 30]   # in pieces: a killed one goes on
+    python benchmarks/landmarks.py FOLDER --data FACES [--seeds 0,1] [--minutes 30]   # in pieces: a killed one goes on
     python benchmarks/landmarks.py FOLDER --table
 
-The shipped recipe `faces/quick`, smaller where the options say so. For each seed (of both teachers and of the students) one run
-trains the teachers and the plain student; every way to distil goes on from a copy of it. Of the epochs the best on
+The shipped recipe `faces/two_teachers`, other where the options say so. For each seed (of both teachers and of the students)
+one run trains the teachers and the plain student; every way to distil goes on from a copy of it. Of the epochs the best on
 validation is taken, as the recipe does; what is reported is the test split. `none` is the method without both assistive
 losses: of the plain student it differs by the weight of the main loss alone.
 """
@@ -23,9 +23,10 @@ import torch
 from limbeck.console import hushed
 from limbeck.files import read_json
 from limbeck.pipeline.run import run_recipe
+from limbeck.pipeline.start import parse_changes
 from limbeck.recipe import Recipe, parse_recipe
 
-RECIPE = Path(__file__).parents[1] / "src/limbeck/recipes/faces/quick.toml"
+RECIPE = Path(__file__).parents[1] / "src/limbeck/recipes/faces/two_teachers.toml"
 CELLS = [("none", "paper"), *((use, form) for form in ("paper", "release") for use in ("tough", "tolerant", "both"))]
 FINISHED = "finished"  # a file in the folder of a run
 FROM_BASE = {"tough teacher": "teacher1", "tolerant teacher": "teacher2", "plain": "plain"}
@@ -35,12 +36,9 @@ FIGURES = {"nme": "NME, %", "failure_rate_10": "FR at 0.10, %", "auc_10": "AUC a
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--data", help="folder with train.parquet and val.parquet, as faces/quick takes it")
-    parser.add_argument("--size", type=int, default=64, help="pixels")
-    parser.add_argument("--pictures", type=int, default=1500)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--student", default="mobilenet_v3_small")
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--data", help="folder with train.parquet and val.parquet, as the recipe takes it")
+    parser.add_argument("--set", action="append", default=[], metavar="PLACE=VALUE", help="as for `limbeck run`")
+    parser.add_argument("--seeds", type=lambda text: [int(one) for one in text.split(",")], default=[0, 1])
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no training after so long")
     parser.add_argument("--table", action="store_true")
     asked = parser.parse_args()
@@ -54,7 +52,7 @@ def main() -> None:
 def train_all(asked: argparse.Namespace) -> None:
     """Seed by seed: teachers and the plain student, then each way to distil."""
     started = time.monotonic()
-    for seed in range(asked.seeds):
+    for seed in asked.seeds:
         base = asked.folder / f"seed-{seed}" / "base"
         for use, form in [("none", "paper"), *CELLS]:
             folder, last = base.with_name(f"{use}-{form}"), "calibrate"
@@ -82,17 +80,16 @@ def finished(folder: Path) -> bool:
 
 
 def recipe(asked: argparse.Namespace, seed: int, use: str, form: str) -> Recipe:
-    """`faces/quick` with the sizes and the seed asked for."""
+    """The shipped recipe by one seed, on one thread."""
     tree = tomllib.loads(RECIPE.read_text())
-    tree["data"] |= {"path": asked.data, "image_size": asked.size, "limit": asked.pictures}
-    tree["student"]["model"] = asked.student
-    tree["distill"]["options"] = {"use": use, "variant": form}
-    tree |= {"seed": seed}
     for teacher in (tree["teacher"], *tree["teacher"]["more"]):
         teacher["seed"] = seed
-    for training in (tree["train"], tree["teacher"]["train"], *(one["train"] for one in tree["teacher"]["more"])):
-        training |= {"epochs": asked.epochs, "threads": 1, "device": "cpu"}
-    return parse_recipe(tree, where=str(RECIPE), default_name="landmarks")
+    for training in (tree["train"], *(one["train"] for one in (tree["teacher"], *tree["teacher"]["more"]))):
+        training |= {"threads": 1, "device": "cpu"}
+    changes = {"seed": seed, "data.path": asked.data, "distill.options": {"use": use, "variant": form}}
+    return parse_recipe(
+        tree, where=str(RECIPE), changes=changes | parse_changes(asked.set), default_name="two_teachers"
+    )
 
 
 def figures(folder: Path, model: str) -> dict[str, float]:

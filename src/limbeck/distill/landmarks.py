@@ -52,5 +52,11 @@ def two_teacher(
         "weight_tolerant": weight_tolerant if use in ("both", "tolerant") else 0.0,
         **({} if weight_main is None else {"weight_main": weight_main}),
     }
-    sources = {"student": Learner(student), "tough": Frozen(ready_teachers[0]), "tolerant": Frozen(ready_teachers[1])}
-    return Graph(sources, [Term("landmark_kd", teacher=("tough", "tolerant"), options=options)])
+    tough, tolerant = "tough", "tolerant"
+    if options["weight_tough"] == 0:
+        tough = tolerant  # what has no say is not run: the other stands in its place
+    elif options["weight_tolerant"] == 0 and variant == "paper":
+        tolerant = tough
+    ready = dict(zip(("tough", "tolerant"), ready_teachers, strict=True))
+    sources = {"student": Learner(student), **{name: Frozen(ready[name]) for name in dict.fromkeys((tough, tolerant))}}
+    return Graph(sources, [Term("landmark_kd", teacher=(tough, tolerant), options=options)])
