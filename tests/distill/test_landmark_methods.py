@@ -61,6 +61,20 @@ def test_the_value_is_that_of_the_losses(batch, variant, use):
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize(
+    ("use", "variant", "run"),
+    [
+        ("both", "paper", {"tough", "tolerant"}),
+        ("tough", "paper", {"tough"}),
+        ("tolerant", "paper", {"tolerant"}),
+        ("tough", "release", {"tough", "tolerant"}),  # its main loss goes by the tolerant teacher's errors
+        ("tolerant", "release", {"tolerant"}),
+    ],
+)
+def test_a_teacher_without_a_say_is_not_run(use, variant, run):
+    assert set(made(use=use, variant=variant).sources) == {"student"} | run
+
+
 def test_the_student_alone_learns(batch):
     teachers = [network(1), network(2)]
     before = [p.clone() for teacher in teachers for p in teacher.parameters()]
