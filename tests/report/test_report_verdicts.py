@@ -45,12 +45,23 @@ def without(report, name):
     ],
 )
 def test_distillation_by_a_paired_test(report, difference, p_value, kind, start):
-    report["paired"]["student_vs_plain"].update(difference=difference, p_value=p_value)
+    low, high = difference - 0.019, difference + 0.019
+    report["paired"]["student_vs_plain"].update(difference=difference, low=low, high=high, p_value=p_value)
     found_kind, text = one(report, "distillation")
     assert found_kind == kind
     assert text.startswith(start)
     assert "paired on 360 test pictures" in text
     assert ("within noise" in text) == (kind == "neutral")
+
+
+@pytest.mark.parametrize("way", [1, -1])
+def test_an_interval_without_zero_that_the_test_does_not_confirm_is_called_so(report, way):
+    low, high = sorted((way * 0.001, way * 0.03))
+    report["paired"]["student_vs_plain"].update(difference=way * 0.015, low=low, high=high, p_value=0.07)
+    kind, text = one(report, "distillation")
+    assert kind == "neutral"
+    assert "the difference is at the edge of noise" in text
+    assert "within noise" not in text
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,10 @@ class Comparison:
     @property
     def doubt(self) -> str:
         """Why an uncertain difference is uncertain, to follow "the difference is"."""
-        return "within noise" if self.has_test else "of unknown certainty"
+        if not self.has_test:
+            return "of unknown certainty"
+        apart = self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        return "at the edge of noise" if apart else "within noise"  # the exact test is stricter than the interval
 
     def words(self, *, short: bool = False) -> str:
         """The difference, its interval and its test, to stand in brackets."""
