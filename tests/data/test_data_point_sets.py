@@ -1,6 +1,7 @@
 """Readers of points: `.pts` files, tables, and the layouts of 300W, WFLW and COFW, in small copies made here."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -151,14 +152,14 @@ def test_groups_by_a_pattern():
 
 
 def make_300w(root):
-    for place, stems in {
-        "afw": "a", "helen/trainset": "bc", "lfpw/trainset": "d", "helen/testset": "ef", "lfpw/testset": "d", "ibug": "g",
-        "300W/01_Indoor": "h", "300W/02_Outdoor": "i",
-    }.items():  # fmt: skip
-        for stem in stems:
-            write_face(root / place, stem, suffix=".png")
-    os.rename(root / "lfpw/testset/d.png", root / "lfpw/testset/k.png")
-    os.rename(root / "lfpw/testset/d.pts", root / "lfpw/testset/k.pts")
+    """LFPW numbers its training and test pictures separately: equal names there are different pictures."""
+    places = {
+        "afw": ["1051618982_1"], "helen/trainset": ["100032540_1", "100040721_1"], "lfpw/trainset": ["image_0001"],
+        "helen/testset": ["296814969_1", "296961468_1"], "lfpw/testset": ["image_0001"], "ibug": ["image_003_1"],
+        "300W/01_Indoor": ["indoor_001"], "300W/02_Outdoor": ["outdoor_001"],
+    }  # fmt: skip
+    for seed, (place, stem) in enumerate((place, stem) for place, stems in places.items() for stem in stems):
+        write_face(root / place, stem, seed=seed, suffix=".png")
     return str(root)
 
 
@@ -177,8 +178,11 @@ def test_300w(tmp_path):
 
 def test_300w_with_a_test_picture_among_the_training_ones(tmp_path):
     root = make_300w(tmp_path)
-    write_face(tmp_path / "helen" / "trainset", "e", suffix=".png")
-    with pytest.raises(InputError, match=r"helen: 1 pictures are in both training and test folders \(first: e\)"):
+    for ending in (".png", ".pts"):
+        shutil.copy(tmp_path / f"lfpw/testset/image_0001{ending}", tmp_path / "lfpw/trainset")
+    with pytest.raises(
+        InputError, match=r"lfpw: 1 pictures are in both training and test folders \(first: image_0001\)"
+    ):
         read_300w(root)
     with pytest.raises(InputError, match="no such folder; expected 300W's layout"):
         read_300w(str(tmp_path / "helen"))
@@ -206,6 +210,9 @@ def test_wflw(tmp_path):
     assert len(set(raw.splits["train"].groups)) == 1  # two faces of one photo stay together
     (lists / "list_98pt_rect_attr_test.txt").write_text("1 2 3 a.jpg\n")
     with pytest.raises(InputError, match="line 1: "):
+        read_wflw(str(tmp_path))
+    (lists / "list_98pt_rect_attr_test.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"list_98pt_rect_attr_test\.txt: not readable"):
         read_wflw(str(tmp_path))
     with pytest.raises(InputError, match="no list_98pt_rect_attr_train"):
         read_wflw(str(tmp_path / "WFLW_images"))

@@ -5,6 +5,7 @@ What does not live here: folders and tables of one's own (`point_sets`), looking
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def read_300w(
         boxes: see `crop`.
 
     Raises:
-        InputError: a folder is missing, or a picture's name is in both training and test folders of one source.
+        InputError: a folder is missing, or the same file lies in both training and test folders of one source.
     """
     if test not in ("full", "private"):
         raise InputError(f"data.options.test = '{test}': expected full or private")
@@ -158,12 +159,16 @@ def _with_points(root: Path, place: Sequence[str], warnings: list[str]) -> list[
 
 
 def _refuse_shared(root: Path, train: Sequence[str], test: Sequence[str]) -> None:
-    """A training set that holds test pictures has been published by mistake before."""
+    """A training set that holds test pictures has been published by mistake before. A name tells nothing: LFPW numbers
+    its training and its test pictures separately.
+    """
 
-    def key(picture: str) -> tuple[str, str]:
-        return Path(picture).relative_to(root).parts[0], Path(picture).stem
+    def by_name(pictures: Sequence[str]) -> dict[tuple[str, str], str]:
+        return {(Path(picture).relative_to(root).parts[0], Path(picture).stem): picture for picture in pictures}
 
-    shared = sorted({key(picture) for picture in train} & {key(picture) for picture in test})
+    trained, tested = by_name(train), by_name(test)
+    equal = sorted(trained.keys() & tested.keys())
+    shared = [name for name in equal if filecmp.cmp(trained[name], tested[name], shallow=False)]
     if shared:
         raise InputError(
             f"{root / shared[0][0]}: {len(shared)} pictures are in both training and test folders (first: {shared[0][1]})"
@@ -174,8 +179,12 @@ def _wflw_split(file: Path, root: Path) -> RawSplit:
     folder = next((one for one in (root / "WFLW_images", *sorted(root.rglob("WFLW_images"))) if one.is_dir()), None)
     if folder is None:
         raise InputError(f"{root}: no folder WFLW_images here or below")
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not readable ({error})") from error
     pictures, found, names = [], [], []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         words = line.split()
         if not words:
             continue
