@@ -1,5 +1,8 @@
 """Points of a set: what is left out and why, where they go when their picture is moved, and what is cut out around them."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -87,6 +90,28 @@ def test_grey_and_deep_pictures_are_counted(tmp_path):
     ]
 
 
+def png_of_16_bits(path, colours):
+    """Pillow reads RGB of 16 bits a channel as RGB of 8, and writes none."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width, _ = colours.shape
+    lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colours)
+    head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    parts = (chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def test_coloured_pictures_of_16_bits_are_counted(tmp_path):
+    png_of_16_bits(tmp_path / "deep.png", np.random.default_rng(0).integers(0, 65536, (40, 60, 3)))
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "plain.png")
+    pictures = [str(tmp_path / "plain.png"), str(tmp_path / "deep.png"), (tmp_path / "deep.png").read_bytes()]
+    assert opened(filling(3), pictures=pictures).notes == [
+        "2 pictures have 16 bits or more, and are scaled to 8 (first: p1)"
+    ]
+
+
 def test_many_wrong_pictures_are_another_format():
     with pytest.raises(InputError, match=r"2 of 10 pictures have points that cannot be used; first: p8: 4 points"):
         opened([*filling(8), PointAnnotation(GOOD[:4]), PointAnnotation(GOOD[:4])])
@@ -95,6 +120,38 @@ def test_many_wrong_pictures_are_another_format():
 def test_shares_instead_of_pixels_are_told():
     with pytest.raises(InputError, match="points must be in pixels, not shares"):
         opened([PointAnnotation(GOOD / 60)] * 4)
+
+
+@pytest.mark.parametrize("options", [{}, {"crop": "gt_box"}, {"first_pixel": 0.5}])
+def test_shares_in_a_table_are_told_whatever_the_first_pixel(tmp_path, options):
+    lines = ["image,landmarks"]
+    for number in range(6):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 60, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png," + " ".join(str(one) for one in (GOOD / [60, 40]).reshape(-1)))
+    (tmp_path / "train.csv").write_text("\n".join(lines))
+    with pytest.raises(InputError, match="points must be in pixels, not shares"):
+        open_data("points", path=str(tmp_path), image_size=32, options=options)
+
+
+def test_shares_of_one_point_are_told():
+    split = RawSplit([np.zeros((40, 60, 3), np.uint8)] * 3, annotations=[np.array([[x, 0.9]]) for x in (0.2, 1.3, 0.7)])
+    raw = RawData({"train": split}, ("0",), kind="points")
+    with pytest.raises(InputError, match="not shares"):
+        open_points(
+            raw,
+            split,
+            np.arange(3),
+            sizes=np.array([[40, 60]] * 3),
+            class_names=("0",),
+            keep=True,
+            description="reading",
+        )
+
+
+def test_points_of_one_picture_may_lie_close_together():
+    near = PointAnnotation(20 + GOOD / 60)
+    assert opened([*filling(3), near]).usable.all()
 
 
 def test_a_window_that_misses_the_points():

@@ -125,8 +125,8 @@ def open_points(
     RGB) and those of 16 bits (scaled to 8).
 
     Raises:
-        InputError: more than a tenth of the pictures (and more than one) cannot be used, or all points lie within one
-            pixel (shares of the picture instead of pixels).
+        InputError: more than a tenth of the pictures (and more than one) cannot be used, or those of each lie within
+            one pixel (shares of the picture instead of pixels).
     """
     assert split.annotations is not None
     found: list[PointAnnotation] = []
@@ -134,17 +134,19 @@ def open_points(
     usable = np.ones(len(rows), bool)
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
-    furthest = 0.0
+    places: list[np.ndarray] = []
     for place, (row, (height, width)) in enumerate(zip(rows.tolist(), sizes.tolist(), strict=True)):
         annotation = split.annotations[row]
         if isinstance(annotation, np.ndarray):
             annotation = PointAnnotation(annotation)
+        if isinstance(annotation, PointAnnotation) and np.shape(annotation.points) == (len(class_names), 2):
+            points = np.asarray(annotation.points)
+            places.append(points[np.isfinite(points).all(1)])
         window = None if split.windows is None else split.windows[row]
         if reason := _unusable(annotation, len(class_names), (height, width), window):
             errors[row], usable[place] = reason, False
             continue
         points = np.asarray(annotation.points, np.float32)
-        furthest = max(furthest, float(np.nanmax(points)))
         unknown = np.asarray(np.isnan(points).any(1))
         hidden = np.zeros(len(points), bool) if annotation.visible is None else ~np.asarray(annotation.visible, bool)
         outside = ~unknown & ~_inside(points, (0.0, 0.0, width, height))
@@ -155,7 +157,8 @@ def open_points(
         for what in _form_of(split.pictures[row]):
             _count(counts, first, what, 1, split, row)
         found.append(replace(annotation, points=np.where(unknown[:, None], np.nan, points), visible=~hidden))
-    _refuse(errors, furthest, split, len(rows), len(found), sizes)
+    _refuse_shares(places, len(class_names), sizes)
+    _refuse(errors, split, len(rows))
     length = len(class_names)
     kept = rows[usable]
     targets = PointTargets(
@@ -211,8 +214,12 @@ def _form_of(picture: Picture) -> tuple[str, ...]:
     if isinstance(picture, np.ndarray):
         return ("grey",) if picture.ndim == 2 or picture.shape[2] == 1 else ()
     with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
-        deep = image.mode.startswith("I") or image.mode == "F"
-        return ("grey", "deep") if deep else ("grey",) if image.mode in ("1", "L", "LA", "La") else ()
+        wide = image.mode.startswith("I") or image.mode == "F"
+        deep = wide or any(
+            ";16" in str(tile.args) for tile in image.tile
+        )  # as the file has it, RGB;16B though mode is RGB
+        grey = wide or image.mode in ("1", "L", "LA", "La")
+        return ("grey",) * grey + ("deep",) * deep
 
 
 def _count(counts: Counter[str], first: dict[str, str], what: str, count: int, split: RawSplit, row: int) -> None:
@@ -221,17 +228,25 @@ def _count(counts: Counter[str], first: dict[str, str], what: str, count: int, s
         first[what] = split.name(row, "picture")
 
 
-def _refuse(errors: dict[int, str], furthest: float, split: RawSplit, total: int, left: int, sizes: np.ndarray) -> None:
+def _refuse_shares(places: list[np.ndarray], length: int, sizes: np.ndarray) -> None:
+    """Points of a picture that lie within one pixel of each other, in all pictures, are shares of it. Their coordinates
+    tell nothing: where the first pixel's centre lies has been added to them.
+    """
+    if length == 1 and places:  # one point has no extent, those of all pictures together have one
+        places = [np.concatenate(places)]
+    widest = max((float(np.ptp(known, axis=0).max()) for known in places if len(known)), default=0.0)
+    if 0 < widest <= 1 and sizes.min() > 4:
+        raise InputError(
+            "the points of every picture lie within one pixel; points must be in pixels, not shares of the picture"
+        )
+
+
+def _refuse(errors: dict[int, str], split: RawSplit, total: int) -> None:
     if len(errors) > max(1, _MAX_BAD_SHARE * total):
         row, reason = next(iter(errors.items()))
         raise InputError(
             f"{len(errors)} of {total} pictures have points that cannot be used; first: {split.name(row, 'picture')}: "
             f"{reason}"
-        )
-    if left and furthest <= 1.0 and sizes.min() > 4:
-        raise InputError(
-            f"none of the points of {left} pictures reaches beyond one pixel; points must be in pixels, not shares of the "
-            "picture"
         )
 
 
