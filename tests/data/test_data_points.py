@@ -135,7 +135,7 @@ def test_shares_in_a_table_are_told_whatever_the_first_pixel(tmp_path, options):
 
 
 def test_shares_of_one_point_are_told():
-    split = RawSplit([np.zeros((40, 60, 3), np.uint8)] * 3, annotations=[np.array([[x, 0.9]]) for x in (0.2, 1.3, 0.7)])
+    split = RawSplit([np.zeros((40, 60, 3), np.uint8)] * 3, annotations=[np.array([[x, 0.9]]) for x in (0.6, 1.3, 0.9)])
     raw = RawData({"train": split}, ("0",), kind="points")
     with pytest.raises(InputError, match="not shares"):
         open_points(

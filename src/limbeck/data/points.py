@@ -125,7 +125,7 @@ def open_points(
     RGB) and those of 16 bits (scaled to 8).
 
     Raises:
-        InputError: more than a tenth of the pictures (and more than one) cannot be used, or those of each lie within
+        InputError: more than a tenth of the pictures (and more than one) cannot be used, or the points of each lie within
             one pixel (shares of the picture instead of pixels).
     """
     assert split.annotations is not None
