@@ -116,6 +116,66 @@ def test_tables_with_points_in_any_of_their_forms(tmp_path):
     assert np.isnan(second.points).tolist() == [[False, False], [True, True]]
 
 
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("[[1, 2], [3, 4]]", [[1.5, 2.5], [3.5, 4.5]]),
+        ("[[1 2]\n [3 4]]", [[1.5, 2.5], [3.5, 4.5]]),
+        ("[[1, 2], null, null]", [[1.5, 2.5], [np.nan, np.nan], [np.nan, np.nan]]),
+        ("1 2 nan nan 5 6", [[1.5, 2.5], [np.nan, np.nan], [5.5, 6.5]]),
+        ([[1.0, 2.0], None, [3.0, 4.0]], [[1.5, 2.5], [np.nan, np.nan], [3.5, 4.5]]),
+        ([[1.0, 2.0], [None, None]], [[1.5, 2.5], [np.nan, np.nan]]),
+    ],
+)
+def test_points_as_nested_text_or_with_unknown_pairs(tmp_path, cell, expected):
+    raw = read_point_table(write_table(tmp_path / "a.parquet", [cell]))
+    np.testing.assert_array_equal(raw.splits["train"].annotations[0].points, expected)
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (3.0, r"its points are 3\.0; expected x and y in turn, or pairs"),
+        ({"x": 1.0}, "its points are {'x': 1.0}; expected x and y"),
+        ([[1.0, 2.0], [3.0]], r"its points are \[\[1\.0, 2\.0\], \[3\.0\]\]; expected x and y"),
+        ("1 two", "its points are '1 two'; expected x and y"),
+    ],
+)
+def test_points_that_are_none_are_told(tmp_path, cell, reason):
+    with pytest.raises(InputError, match=reason):
+        read_point_table(write_table(tmp_path / "a.parquet", [cell]))
+
+
+FOUR = SHAPE[:4].reshape(-1).tolist()
+
+
+@pytest.mark.parametrize("cell", ["1 2 30 40", "[1, 2, 30, 40]", [1.0, 2.0, 30.0, 40.0]])
+def test_boxes_and_marks_may_be_text(tmp_path, cell):
+    marks = "1 0 1 1" if isinstance(cell, str) else [True, False, True, True]
+    file = write_table(tmp_path / "a.parquet", [FOUR] * 2, face=[cell] * 2, seen=[marks] * 2)
+    raw = read_point_table(file, box_column="face", visible_column="seen", crop="given_box", pad=0, square=False)
+    first = raw.splits["train"].annotations[0]
+    assert first.box == (1.5, 2.5, 30.5, 40.5)
+    assert first.visible.tolist() == [True, False, True, True]
+
+
+def test_boxes_and_marks_that_are_none(tmp_path):
+    for name, box in {"number": 3.0, "three": "1 2 3", "word": "left", "pairs": [[1.0, 2.0], [3.0, 4.0]]}.items():
+        file = write_table(tmp_path / f"{name}.parquet", [FOUR], face=[box])
+        with pytest.raises(InputError, match=r"its box is .*; expected x1, y1, x2, y2"):
+            read_point_table(file, box_column="face")
+    for name, marks in {"mark": 1, "some": [1.0, None, 1.0, 1.0], "words": "yes no"}.items():
+        file = write_table(tmp_path / f"{name}.parquet", [FOUR], seen=[marks])
+        with pytest.raises(InputError, match=r"its marks are .*; expected one for each point, 0 = hidden"):
+            read_point_table(file, visible_column="seen")
+    file = write_table(tmp_path / "none.parquet", [FOUR] * 3, face=[[1.0, 2.0, None, 4.0], None, [1.0, 2.0, 9.0, 9.0]])
+    windows = read_point_table(file, box_column="face", crop="given_box").splits["train"].windows
+    assert np.isnan(windows).any(1).tolist() == [True, True, False]
+    (tmp_path / "a.csv").write_text('image,landmarks,face\n0.png,1 2 3 4,""\n1.png,1 2 3 4,1 2 9 9\n')
+    raw = read_point_table(str(tmp_path / "a.csv"), box_column="face")
+    assert [one.box for one in raw.splits["train"].annotations] == [None, (1.5, 2.5, 9.5, 9.5)]
+
+
 def test_tables_with_marks_boxes_subsets_and_groups(tmp_path):
     file = write_table(
         tmp_path / "a.parquet",
@@ -146,9 +206,33 @@ def test_cells_that_cannot_be_meant_are_kept_as_reasons(tmp_path):
 
 def test_groups_by_a_pattern():
     assert groups_of(["ann_1.jpg", "ann_22.jpg", "bo_1.jpg"], r"(.+)_\d+").tolist() == ["ann", "ann", "bo"]
+    assert groups_of(["a_1.jpg", "_1.jpg", "_2.jpg"], r"(a)?_\d").tolist() == ["a", "_1.jpg", "_2.jpg"]
     for pattern, reason in (("(", "not a regular expression"), ("a+", "expected one group"), (r"(\d{9})", "fits no")):
         with pytest.raises(InputError, match=reason):
             groups_of(["ann_1.jpg"], pattern)
+
+
+def test_a_pattern_for_groups_sees_the_path_below_the_set(tmp_path):
+    root = tmp_path / "take_1" / "faces"
+    for who in ("ann", "bob"):
+        for number in (1, 2):
+            write_face(root / "train", f"{who}_{number}")
+    write_face(root / "test", "eve_1")
+    splits = read_pts(str(root), group_pattern=r"(\w+)_\d+").splits
+    assert [splits[name].groups.tolist() for name in ("train", "test")] == [["ann", "ann", "bob", "bob"], ["eve"]]
+    for stem in ("ann_1", "ann_2", "bob_1"):
+        write_face(root, stem)
+    table = pa.table({"image": [str(root / "ann_1.jpg"), "ann_2.jpg", "bob_1.jpg"], "landmarks": [FOUR] * 3})
+    pa.parquet.write_table(table, root / "train.parquet")
+    for options in ({}, {"root": str(root)}):
+        raw = read_point_table(str(root), group_pattern=r"(\w+)_\d+", **options)
+        assert raw.splits["train"].groups.tolist() == ["ann", "ann", "bob"]
+
+
+def test_groups_are_named_once(tmp_path):
+    file = write_table(tmp_path / "a.parquet", [FOUR] * 2, who=["a", "b"])
+    with pytest.raises(InputError, match=r"data\.options\.group_pattern: data\.group_by = 'who' names the groups"):
+        read_point_table(file, group_by="who", group_pattern=r"(\d)\.png")
 
 
 def make_300w(root):

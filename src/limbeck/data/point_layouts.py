@@ -70,7 +70,7 @@ def read_300w(
         "train": pts_split(train, first_pixel=1.0, subsets=[()] * len(train)),
         "test": pts_split(tested, first_pixel=1.0, subsets=subsets),
     }
-    return points_data(splits, policy, "face68", None, None, None, warnings)
+    return points_data(splits, policy, "face68", None, None, warnings)
 
 
 def read_wflw(
@@ -106,7 +106,7 @@ def read_wflw(
         if not lists:
             raise InputError(f"{root}: no {name} here or below; expected WFLW's lists")
         splits[split] = _wflw_split(lists[0], root)
-    return points_data(splits, policy, "face98", None, None, None, [])
+    return points_data(splits, policy, "face98", None, None, [])
 
 
 def read_cofw(
@@ -142,7 +142,7 @@ def read_cofw(
         if not files:
             raise InputError(f"{root}: no {name} here or below")
         splits[split] = _cofw_split(files[0], mark)
-    return points_data(splits, policy, "face29", None, None, None, [])
+    return points_data(splits, policy, "face29", None, None, [])
 
 
 def _with_points(root: Path, place: Sequence[str], warnings: list[str]) -> list[str]:

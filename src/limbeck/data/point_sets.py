@@ -5,6 +5,7 @@ What does not live here: published layouts (`point_layouts`), looking at the poi
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -53,8 +54,8 @@ def read_pts(
         scheme: the points' order by name; None = the known one of so many points.
         mirrored: pairs of points that change places in a mirror; None = the scheme's.
         normalizers: what errors may be divided by, name -> two points or two lists of points.
-        group_pattern: regular expression whose first group, in a picture's path, names the person or video that never
-            crosses splits.
+        group_pattern: regular expression whose first group, in a picture's path below `path`, names the person or video
+            that never crosses splits.
         first_pixel: coordinate of the first pixel's centre; 1 as Matlab counts.
 
     Raises:
@@ -74,7 +75,8 @@ def read_pts(
         if len(paired) < len(pictures):
             warnings.append(f"{folder}: {len(pictures) - len(paired)} pictures have no .pts file and are left out")
         splits[name] = pts_split(paired, first_pixel=first_pixel)
-    return points_data(splits, policy, scheme, mirrored, normalizers, group_pattern, warnings)
+    _group(splits, group_pattern, root)
+    return points_data(splits, policy, scheme, mirrored, normalizers, warnings)
 
 
 def read_point_table(
@@ -109,10 +111,10 @@ def read_point_table(
         test_path: file or pattern of the test split.
         image_column: paths, bytes, or Hugging Face's {bytes, path}.
         group_by: column of values that never cross splits.
-        points_column: lists of x and y in turn, or of pairs, or the same as text with spaces or commas between.
+        points_column: lists of x and y in turn, or of pairs, or either as text with spaces or commas between.
         point_columns: 2L columns of x and y in turn instead.
-        visible_column: lists of L marks, false = hidden.
-        box_column: lists of x1, y1, x2, y2 that the set gives.
+        visible_column: L marks in the same forms, false or 0 = hidden.
+        box_column: x1, y1, x2, y2 that the set gives, in the same forms.
         subset_column: name of the part of the set.
         split_column: column that says train, val or test.
         root: folder that paths are relative to.
@@ -132,6 +134,8 @@ def read_point_table(
         InputError: a missing file or column, cells of another form, or options out of range.
     """
     policy = CropPolicy(crop, pad, pad_pixels, square, boxes)
+    if group_by and group_pattern:
+        raise InputError(f"data.options.group_pattern: data.group_by = '{group_by}' names the groups; leave one out")
 
     def points_of(table: pa.Table, where: str) -> dict[str, Any]:
         if point_columns:
@@ -155,11 +159,12 @@ def read_point_table(
                 found.append(error)
         return {"annotations": found}
 
+    files = find_table_files(path, validation_path, test_path)
     splits = read_table_splits(
-        find_table_files(path, validation_path, test_path), points_of,
-        image_column=image_column, group_by=group_by, split_column=split_column, root=root,
-    )  # fmt: skip
-    return points_data(splits, policy, scheme, mirrored, normalizers, group_pattern, [])
+        files, points_of, image_column=image_column, group_by=group_by, split_column=split_column, root=root
+    )
+    _group(splits, group_pattern, Path(root).expanduser() if root else files["train"][0].parent)
+    return points_data(splits, policy, scheme, mirrored, normalizers, [])
 
 
 def points_data(
@@ -168,10 +173,9 @@ def points_data(
     scheme: str | None,
     mirrored: Sequence[Sequence[int]] | None,
     normalizers: Normalizers | None,
-    group_pattern: str | None,
     warnings: list[str],
 ) -> RawData:
-    """What all readers of points return: crops, groups, and the order of the points; they are named by their number.
+    """What all readers of points return: crops, and the order of the points; they are named by their number.
 
     The number of points is that of most training pictures; those of another are left out when they are looked at.
 
@@ -189,12 +193,19 @@ def points_data(
         warnings.append(f"points are taken to be in the order of {known.name} (data.options.scheme)")
     warnings.append(policy.sentence())
     made = cropped(splits, policy)
-    if group_pattern:
-        for name, split in made.items():
-            split.groups = groups_of([split.name(row, name) for row in range(len(split.pictures))], group_pattern)
     names = tuple(str(number) for number in range(length))
     kept = None if policy.policy == "none" else policy
     return RawData(made, class_names=names, warnings=warnings, kind="points", scheme=known, crop=kept)
+
+
+def _group(splits: Mapping[str, RawSplit], pattern: str | None, root: Path) -> None:
+    """Give pictures the groups that a pattern finds in their paths below `root`; what lies above is no part of the set."""
+    if pattern is None:
+        return
+    for fallback, split in splits.items():
+        names = [Path(split.name(row, fallback)) for row in range(len(split.pictures))]
+        below = [name.relative_to(root) if name.is_relative_to(root) else name for name in names]
+        split.groups = groups_of([name.as_posix() for name in below], pattern)
 
 
 def groups_of(names: Sequence[str], pattern: str) -> np.ndarray:
@@ -212,7 +223,7 @@ def groups_of(names: Sequence[str], pattern: str) -> np.ndarray:
     found = [compiled.search(name) for name in names]
     if not any(found):
         raise InputError(f"data.options.group_pattern = '{pattern}': fits no picture's name; first: {names[0]}")
-    return np.array([name if match is None else str(match[1]) for name, match in zip(names, found, strict=True)])
+    return np.array([match[1] if match and match[1] else name for name, match in zip(names, found, strict=True)])
 
 
 def pts_split(
@@ -270,32 +281,62 @@ def _beside(picture: str) -> Path:
     return Path(picture).with_suffix(".pts")
 
 
+_FORMS = {
+    "points are": "x and y in turn, or pairs",
+    "box is": "x1, y1, x2, y2",
+    "marks are": "one for each point, 0 = hidden",
+}
+
+
 def _annotation(cell: Any, known: Mapping[str, Any], first_pixel: float) -> PointAnnotation:
-    if cell is None or cell == "":
+    points = _numbers(cell, "points are")
+    if points is None:
         raise InputError("no points are known")
-    if isinstance(cell, str):
-        cell = re.split(r"[\s,;]+", cell.strip(" []()"))
-    try:
-        values = np.array(
-            [np.nan if one in (None, "") else one for one in cell] if _is_flat(cell) else cell, np.float32
-        )
-    except (TypeError, ValueError):
-        raise InputError(f"its points are {str(cell)[:60]!r}; expected x and y in turn, or pairs") from None
-    if values.ndim == 1 and values.size % 2 == 0:
-        values = values.reshape(-1, 2)
-    if values.ndim != 2 or values.shape[1] != 2:
-        raise InputError(f"its points are of shape {list(values.shape)}; expected x and y in turn, or pairs")
-    box = known.get("box")
-    if box is not None and len(box) != 4:
-        raise InputError(f"its box is {box!r}; expected x1, y1, x2, y2")
-    shift = 0.5 - first_pixel
+    if points.ndim == 1 and points.size % 2 == 0:
+        points = points.reshape(-1, 2)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise InputError(f"its points are of shape {list(points.shape)}; expected {_FORMS['points are']}")
+    box = _numbers(known.get("box"), "box is")
+    if box is not None and box.shape != (4,):
+        raise _wrong(known["box"], "box is")
+    marks = _numbers(known.get("visible"), "marks are")
+    if marks is not None and np.isnan(marks).any():
+        raise _wrong(known["visible"], "marks are")
     return PointAnnotation(
-        from_first_pixel(values, first_pixel),
-        None if known.get("visible") is None else np.array(known["visible"], bool),
-        None if box is None else (box[0] + shift, box[1] + shift, box[2] + shift, box[3] + shift),
+        from_first_pixel(points.astype(np.float32), first_pixel),
+        None if marks is None else marks.astype(bool),
+        None if box is None else tuple((box + (0.5 - first_pixel)).tolist()),
         () if not known.get("subset") else (str(known["subset"]),),
     )
 
 
-def _is_flat(cell: Any) -> bool:
-    return not any(isinstance(one, (list, tuple)) for one in cell)
+def _numbers(cell: Any, what: str) -> np.ndarray | None:
+    """Float64 numbers of a cell, lists or text; NaN where one, or a pair of them, is missing. None = an empty cell."""
+    if cell is None or cell == "":
+        return None
+    found = _listed(cell) if isinstance(cell, str) else cell
+    try:
+        if not isinstance(found, list):
+            raise TypeError
+        if any(isinstance(one, list) for one in found):
+            pairs = [[None, None] if pair is None else pair for pair in found]
+            return np.array([[_number(one) for one in pair] for pair in pairs], np.float64)
+        return np.array([_number(one) for one in found], np.float64)
+    except (TypeError, ValueError):
+        raise _wrong(cell, what) from None
+
+
+def _wrong(cell: Any, what: str) -> InputError:
+    return InputError(f"its {what} {repr(cell)[:60]}; expected {_FORMS[what]}")
+
+
+def _number(cell: Any) -> float:
+    return np.nan if cell is None or cell == "" else float(cell)
+
+
+def _listed(text: str) -> Any:
+    """JSON where it is, else numbers between spaces, commas and brackets."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return [word for word in re.split(r"[\s,;()\[\]]+", text) if word]
