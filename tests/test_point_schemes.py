@@ -35,15 +35,6 @@ def test_what_errors_are_divided_by_is_the_same_in_the_mirror(name):
         assert {order[i] for i in left} == set(right)
 
 
-@pytest.mark.parametrize("name", SCHEMES)
-def test_every_part_is_its_own_mirror_image_and_all_points_are_in_one(name):
-    scheme = SCHEMES[name]
-    order = scheme.mirror()
-    for points in scheme.parts.values():
-        assert {order[i] for i in points} == set(points)
-    assert sorted(i for points in scheme.parts.values() for i in points) == list(range(scheme.points))
-
-
 def test_schemes_by_name_and_number():
     assert scheme_of(68).name == "face68"
     assert scheme_of(5) is None
@@ -75,3 +66,26 @@ def test_a_set_may_say_its_own_order():
         choose_scheme(68, name="face29")
     with pytest.raises(InputError, match=r"normalizers\.eyes = \[0, 5\]: expected two of the points 0 \.\. 4"):
         choose_scheme(5, normalizers={"eyes": [0, 5]})
+    with pytest.raises(InputError, match=r"normalizers\.eyes = \[1, 1\]: both ends are the same"):
+        choose_scheme(5, normalizers={"eyes": [1, 1]})
+    with pytest.raises(InputError, match=r"normalizers\.eyes = \[\[0, 1\], \[1, 0\]\]: both ends are the same"):
+        choose_scheme(5, normalizers={"eyes": [[0, 1], [1, 0]]})
+    with pytest.raises(InputError, match=r"normalizers\.box: the name of the points' own box"):
+        choose_scheme(5, normalizers={"box": [0, 1]})
+
+
+@pytest.mark.parametrize("wrong", [3, "ab", [0], [0, 1.0], [[0], []], [True, False], {"a": 1}])
+def test_ends_of_another_form_are_told(wrong):
+    with pytest.raises(InputError, match=r"normalizers\.eyes = .*: expected two of the points 0 \.\. 4, or two lists"):
+        choose_scheme(5, normalizers={"eyes": wrong})
+
+
+@pytest.mark.parametrize("wrong", [[0, 1], "ab", 3, [[0, 1.0]], [["a", "b"]], [None]])
+def test_pairs_of_another_form_are_told(wrong):
+    with pytest.raises(InputError, match=r"mirrored = .*: expected"):
+        choose_scheme(5, mirrored=wrong)
+
+
+def test_normalizers_of_another_form_are_told():
+    with pytest.raises(InputError, match=r"normalizers = \[0, 1\]: expected names, each with two points"):
+        choose_scheme(5, normalizers=[0, 1])

@@ -6,7 +6,7 @@ What does not live here: moving points (`data`), the figures (`tasks`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from limbeck.errors import InputError, unknown_name
 
@@ -25,14 +25,12 @@ class PointScheme:
         points: L.
         mirrored: pairs that change places in a mirror, every other point stays; None = nobody said.
         normalizers: what errors are divided by, by name: the distance between two points or centres of points.
-        parts: points of the face's parts by name, for figures.
     """
 
     name: str
     points: int
     mirrored: tuple[tuple[int, int], ...] | None
     normalizers: Mapping[str, Ends]
-    parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def mirror(self) -> tuple[int, ...] | None:
         """[L] which point of the picture stands in each place of its mirror image; None where nobody said."""
@@ -54,9 +52,11 @@ def mirror_order(points: int, pairs: Sequence[Sequence[int]]) -> tuple[int, ...]
         (2, 1, 0, 3)
     """
     order, seen = list(range(points)), set[int]()
+    if not isinstance(pairs, (list, tuple)):
+        raise InputError(f"mirrored = {pairs!r}: expected pairs of the points 0 .. {points - 1}")
     for pair in pairs:
-        if len(pair) != 2 or not all(type(one) is int and 0 <= one < points for one in pair):
-            raise InputError(f"mirrored = {list(pair)}: expected two of the points 0 .. {points - 1}")
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not _are_points(pair, points):
+            raise InputError(f"mirrored = {_shown(pair)}: expected two of the points 0 .. {points - 1}")
         if seen & set(pair) or pair[0] == pair[1]:
             raise InputError(f"mirrored = {list(pair)}: a point can change places with one other only")
         seen |= set(pair)
@@ -96,7 +96,8 @@ def choose_scheme(
         normalizers: name -> two points, or two lists of points whose centres are meant; added to those of the scheme.
 
     Raises:
-        InputError: an unknown name, one of another number of points, wrong pairs, or wrong points.
+        InputError: an unknown name, one of another number of points, wrong pairs, wrong points, or a normalizer called
+            `box`.
     """
     known = find_scheme(name) if name else scheme_of(points)
     if known is not None and known.points != points:
@@ -105,6 +106,10 @@ def choose_scheme(
     if mirrored is not None:
         mirror_order(points, mirrored)
         made = replace(made, mirrored=tuple((int(pair[0]), int(pair[1])) for pair in mirrored))
+    if not isinstance(normalizers or {}, Mapping):
+        raise InputError(f"normalizers = {normalizers!r}: expected names, each with two points or two lists of them")
+    if "box" in (normalizers or {}):
+        raise InputError("normalizers.box: the name of the points' own box, which is there already; take another name")
     added = {key: as_ends(ends, points, where=f"normalizers.{key}") for key, ends in (normalizers or {}).items()}
     return replace(made, normalizers={**made.normalizers, **added}) if added else made
 
@@ -113,12 +118,25 @@ def as_ends(ends: Sequence[int | Sequence[int]], points: int, *, where: str) -> 
     """Two points, or two lists of points, as two sets.
 
     Raises:
-        InputError: another form, or a point that there is not.
+        InputError: another form, a point that there is not, or twice the same.
     """
-    sets = tuple((one,) if isinstance(one, int) else tuple(one) for one in ends)
-    if len(sets) != 2 or not all(one and all(type(i) is int and 0 <= i < points for i in one) for one in sets):
-        raise InputError(f"{where} = {list(ends)}: expected two of the points 0 .. {points - 1}, or two lists of them")
+    given = tuple(ends) if isinstance(ends, (list, tuple)) else ()
+    sets = tuple(tuple(one) if isinstance(one, (list, tuple)) else (one,) for one in given)
+    if len(sets) != 2 or not all(one and _are_points(one, points) for one in sets):
+        raise InputError(
+            f"{where} = {_shown(ends)}: expected two of the points 0 .. {points - 1}, or two lists of them"
+        )
+    if set(sets[0]) == set(sets[1]):
+        raise InputError(f"{where} = {_shown(ends)}: both ends are the same; the distance between them is 0")
     return sets[0], sets[1]
+
+
+def _are_points(given: Sequence[object], points: int) -> bool:
+    return all(type(one) is int and 0 <= one < points for one in given)
+
+
+def _shown(given: object) -> str:
+    return repr(list(given) if isinstance(given, tuple) else given)
 
 
 def _across(first: range, total: int) -> tuple[tuple[int, int], ...]:
@@ -136,10 +154,6 @@ _FACE68 = PointScheme(
         *((48, 54), (49, 53), (50, 52), (55, 59), (56, 58), (60, 64), (61, 63), (65, 67)),
     ),
     {"inter_ocular": ((36,), (45,)), "inter_pupil": (tuple(range(36, 42)), tuple(range(42, 48)))},
-    {
-        "jaw": tuple(range(17)), "brows": tuple(range(17, 27)), "nose": tuple(range(27, 36)),
-        "eyes": tuple(range(36, 48)), "mouth": tuple(range(48, 68)),
-    },
 )  # fmt: skip
 
 _FACE29 = PointScheme(
@@ -147,10 +161,6 @@ _FACE29 = PointScheme(
     29,
     ((0, 1), (2, 3), (4, 6), (5, 7), (8, 9), (10, 11), (12, 14), (13, 15), (16, 17), (18, 19), (22, 23)),
     {"inter_ocular": ((8,), (9,)), "inter_pupil": ((16,), (17,))},
-    {
-        "brows": tuple(range(8)), "eyes": tuple(range(8, 18)), "nose": tuple(range(18, 22)),
-        "mouth": tuple(range(22, 28)), "chin": (28,),
-    },
 )  # fmt: skip
 
 _FACE98 = PointScheme(
@@ -163,10 +173,6 @@ _FACE98 = PointScheme(
         *((76, 82), (77, 81), (78, 80), (83, 87), (84, 86), (88, 92), (89, 91), (93, 95), (96, 97)),
     ),
     {"inter_ocular": ((60,), (72,)), "inter_pupil": ((96,), (97,))},
-    {
-        "jaw": tuple(range(33)), "brows": tuple(range(33, 51)), "nose": tuple(range(51, 60)),
-        "eyes": (*range(60, 76), 96, 97), "mouth": tuple(range(76, 96)),
-    },
 )  # fmt: skip
 
 SCHEMES: dict[str, PointScheme] = {one.name: one for one in (_FACE68, _FACE29, _FACE98)}

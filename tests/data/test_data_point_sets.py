@@ -200,7 +200,7 @@ def test_cells_that_cannot_be_meant_are_kept_as_reasons(tmp_path):
         read_point_table(write_table(tmp_path / "b.parquet", [good]), points_column="points")
     with pytest.raises(InputError, match=r"give data\.options\.points_column"):
         read_point_table(str(tmp_path / "a.parquet"), points_column=None)
-    with pytest.raises(InputError, match="point scheme 'face68' has 68 points; the set has 4"):
+    with pytest.raises(InputError, match=r"data\.options: point scheme 'face68' has 68 points; the set has 4"):
         read_point_table(str(tmp_path / "a.parquet"), scheme="face68")
 
 

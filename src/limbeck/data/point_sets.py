@@ -188,7 +188,10 @@ def points_data(
         reason = next((str(one) for one in annotations or () if isinstance(one, InputError)), "there are none")
         raise InputError(f"no training picture has points; first: {reason}")
     length = lengths.most_common(1)[0][0]
-    known = choose_scheme(length, name=scheme, mirrored=mirrored, normalizers=normalizers)
+    try:
+        known = choose_scheme(length, name=scheme, mirrored=mirrored, normalizers=normalizers)
+    except InputError as error:
+        raise InputError(f"data.options: {error}") from None
     if not scheme and known.mirrored is not None and mirrored is None:
         warnings.append(f"points are taken to be in the order of {known.name} (data.options.scheme)")
     warnings.append(policy.sentence())
