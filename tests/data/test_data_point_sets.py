@@ -254,10 +254,18 @@ def test_300w(tmp_path):
     assert [one.subsets[0] for one in raw.splits["test"].annotations] == ["common"] * 3 + ["challenging"]
     low, high = SHAPE.min(0) - 0.5, SHAPE.max(0) - 0.5
     np.testing.assert_allclose(raw.splits["train"].windows[0], [*(low - 5), *(high + 5)], atol=1e-3)
-    private = read_300w(root, test="private").splits["test"].annotations
+    private = read_300w(root, test_set="private").splits["test"].annotations
     assert [one.subsets[0] for one in private] == ["indoor", "outdoor"]
     with pytest.raises(InputError, match="expected full or private"):
-        read_300w(root, test="common")
+        read_300w(root, test_set="common")
+
+
+def test_300w_opens_by_its_name(tmp_path):
+    root = make_300w(tmp_path)
+    data = open_data("300w", path=root, image_size=32)
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [3, 1, 4]
+    private = open_data("300w", path=root, image_size=32, options={"test_set": "private"})
+    assert sorted(private.test.targets.in_subset()) == ["indoor", "outdoor"]
 
 
 def test_300w_with_a_test_picture_among_the_training_ones(tmp_path):

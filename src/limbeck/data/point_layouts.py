@@ -30,7 +30,7 @@ _COFW_POINTS = 29
 
 def read_300w(
     path: str | None = None,
-    test: str = "full",
+    test_set: str = "full",
     crop: str = "gt_box",
     pad: float = 0.0,
     pad_pixels: float = 5.0,
@@ -44,7 +44,7 @@ def read_300w(
 
     Args:
         path: the folder of all.
-        test: `full`, or `private` = the 600 pictures in 300W/01_Indoor and 300W/02_Outdoor.
+        test_set: `full`, or `private` = the 600 pictures in 300W/01_Indoor and 300W/02_Outdoor.
         crop: as `CropPolicy` has it, as are the others.
         pad: see `crop`.
         pad_pixels: see `crop`.
@@ -54,14 +54,14 @@ def read_300w(
     Raises:
         InputError: a folder is missing, or the same file lies in both training and test folders of one source.
     """
-    if test not in ("full", "private"):
-        raise InputError(f"data.options.test = '{test}': expected full or private")
+    if test_set not in ("full", "private"):
+        raise InputError(f"data.options.test_set = '{test_set}': expected full or private")
     policy = CropPolicy(crop, pad, pad_pixels, square, boxes)
     root = existing_folder(path, "data.path")
     warnings: list[str] = []
     train = [picture for place in _TRAIN_300W for picture in _with_points(root, place, warnings)]
     tested, subsets = [], []
-    for place, subset in _TEST_300W if test == "full" else _PRIVATE_300W:
+    for place, subset in _TEST_300W if test_set == "full" else _PRIVATE_300W:
         found = _with_points(root, place, warnings)
         tested += found
         subsets += [(subset,)] * len(found)
