@@ -11,10 +11,13 @@ from limbeck.data import Augment, Loader, open_data
 from limbeck.data.placement import combine, move_points
 from limbeck.data.shape_model import ShapeModel
 from limbeck.distill import tells_teachers_apart
+from limbeck.errors import LimbeckError
 from limbeck.pipeline.pictured import FOUND, TRUE, draw_points
 from limbeck.pipeline.problems.landmark_pictures import jitter_affine, jittered
-from limbeck.pipeline.problems.landmarks import conformal_radii
+from limbeck.pipeline.problems.landmarks import LandmarksProblem, _distances, conformal_radii
+from limbeck.recipe import Calibrate
 from limbeck.tasks import Landmarks
+from limbeck.tasks.landmarks import nme
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,47 @@ def test_radii_hold_as_often_as_they_promise_on_further_pictures():
         known, further = (rng.gamma(2.0, 1.0, (count, 3)) for count in (50, 200))
         held.append((further <= conformal_radii(known, 0.9)).mean())
     assert np.mean(held) == pytest.approx(46 / 51, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"options": {**OPTIONS, "square": False, "pad": 0.1}},
+        {"options": {**OPTIONS, "crop": "none"}, "fit": "squash", "image_size": (32, 20)},
+    ],
+)
+def test_errors_of_stretched_pictures_are_in_the_pixels_of_the_picture_as_it_was_found(tmp_path, form):
+    folder = faces_folder(tmp_path, {"train": 8, "test": 8})
+    splits = open_data("pts", path=str(folder), validation=0, **{"image_size": 32, **form})
+    pictures, size = splits.test, splits.image_size
+    shares = np.random.default_rng(0).uniform(0.2, 0.8, (8, 5, 2)).astype(np.float32)
+    found = []
+    for row in range(8):  # back through the map of the crop, by hand
+        affine = pictures.picture_affine(row)
+        found.append(np.linalg.solve(affine[:, :2], (shares[row] * size[::-1] - affine[:, 2]).T).T)
+    true = np.stack([pictures.targets.points[row] for row in range(8)])
+    expected = nme(np.stack(found), true, (0, 1))
+    problem = LandmarksProblem(Landmarks(5, scheme=splits.scheme, image_size=size), splits.class_names)
+    kept = {"points": shares}
+    assert problem.file_figures(kept, pictures, bins=0)["nme"] == pytest.approx(expected.mean(), rel=1e-4)
+
+    class Fixed(torch.nn.Module):
+        def forward(self, inputs):
+            return torch.from_numpy(shares).flatten(1)
+
+    told = problem.evaluate(Fixed(), Loader(pictures, batch_size=8, augment=None, shuffle=False), device="cpu")
+    assert told == pytest.approx(problem.file_figures(kept, pictures, bins=0))
+    judged = problem.judge((kept, pictures), (kept, pictures), Calibrate(coverage=0.5))
+    assert judged["reason"].startswith("skipped: 8 validation pictures")
+    apart = np.linalg.norm(np.stack(found) - true, axis=2)
+    area = np.array([np.prod(size) / np.linalg.det(pictures.picture_affine(row)[:, :2]) for row in range(8)])
+    np.testing.assert_allclose(_distances(kept, pictures), apart / np.sqrt(area)[:, None], rtol=1e-4)
+
+
+def test_points_that_are_no_numbers_end_in_one_line(splits):
+    problem = LandmarksProblem(Landmarks(5, scheme=splits.scheme), splits.class_names)
+    with pytest.raises(LimbeckError, match="the file gives points that are no numbers, in 4 of 4 pictures"):
+        problem.read(lambda pictures: np.full((len(pictures), 10), np.nan, np.float32), splits.test)
 
 
 def test_too_few_pictures_give_no_radius():

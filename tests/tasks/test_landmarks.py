@@ -96,6 +96,32 @@ def test_unknown_points():
     assert np.isnan(nme(FOUND[None], np.ones((1, 5, 2)), (0, 1))).all()
 
 
+def test_a_prediction_that_is_no_number_is_a_failure_and_not_left_out():
+    found = np.tile(FOUND, (3, 1, 1))
+    found[0, 2], found[1, 3, 0] = np.nan, np.inf
+    true = np.tile(TRUE, (3, 1, 1))
+    true[2, 4] = np.nan
+    found[2, 4] = np.nan  # of a point that nobody knows, a prediction may be anything
+    errors = nme(found, true, (0, 1))
+    assert errors[:2].tolist() == [np.inf, np.inf]
+    assert np.isfinite(errors[2])
+    assert failure_rate(errors) == pytest.approx(2 / 3)
+
+
+def test_pictures_that_are_shown_in_sizes_of_their_own():
+    task = Landmarks(5, normalizer=(0, 1), image_size=(32, 32))
+    pixels = np.stack([np.stack([FOUND, TRUE]) * factor for factor in ((1.0, 1.0), (2.0, 0.5), (0.3, 1.7))], 1)
+    sizes = np.array([[50, 200], [30, 90], [64, 48]])
+    shares = torch.from_numpy(pixels / sizes[:, None, ::-1]).float()
+    expected = nme(*pixels, (0, 1))
+    np.testing.assert_allclose(task.errors(*shares, sizes=sizes), expected, rtol=1e-5)
+    metric = task.metric(sizes=sizes)
+    metric.update(shares[0, :2].flatten(1), shares[1, :2])
+    metric.update(shares[0, 2:].flatten(1), shares[1, 2:])
+    assert metric.compute() == pytest.approx(figures_of_errors(expected), rel=1e-5)
+    assert np.abs(task.errors(*shares) - expected).max() > 0.01  # in the pixels of the square it is another figure
+
+
 def test_pictures_that_are_not_square_are_judged_in_their_pixels():
     task = Landmarks(5, normalizer=(0, 1), image_size=(50, 200))
     shares = torch.from_numpy(np.stack([FOUND, TRUE])[:, None] / [200, 50]).float()

@@ -116,7 +116,7 @@ class Loader:
             self.offers |= frozenset({SNR} if pictures.snr is not None else ())
         self._seed, self._shuffle = seed, shuffle
         self._rank, self._world = rank, world
-        self._pictures = pictures
+        self.pictures = pictures
         self.samples = len(pictures) + (len(extra) if extra is not None else 0)
         self._drop_last = drop_last and self.samples >= batch_size * world
         self._workers = workers if isinstance(pictures, PictureSet) else 0
@@ -138,7 +138,7 @@ class Loader:
         """The batches of one epoch from step `start` on; a pure function of (seed, epoch). One epoch at a time with
         workers.
         """
-        if isinstance(self._pictures, PictureStream):
+        if isinstance(self.pictures, PictureStream):
             return self._stream_epoch(epoch, start)
         if self._workers == 0:
             return (self._maker.make(epoch, step) for step in range(start, self.steps_per_epoch()))
@@ -153,8 +153,8 @@ class Loader:
         Raises:
             InputError: of a stream, whose mixing partners are neighbours in the batch.
         """
-        if isinstance(self._pictures, PictureStream):
-            raise InputError(f"data '{self._pictures.name}': a streamed set has no views that could be read again")
+        if isinstance(self.pictures, PictureStream):
+            raise InputError(f"data '{self.pictures.name}': a streamed set has no views that could be read again")
         other = copy.copy(self)
         other.batch_size, other._drop_last, other._rank, other._world = batch_size, False, 0, 1
         other.offers, other._steps, other._reader = frozenset(), _Steps(), None
@@ -196,7 +196,7 @@ class Loader:
             yield next(batches)
 
     def _stream_epoch(self, epoch: int, start: int) -> Iterator[Batch]:
-        stream: Any = self._pictures
+        stream: Any = self.pictures
         step = self.batch_size * self._world
         steps = self.steps_per_epoch()
         for number, samples in enumerate(

@@ -120,6 +120,11 @@ class PictureSet:
         height, width = self.sizes[index].tolist()
         return fit_affine((height, width), self.image_size, self.fit)
 
+    def shown_sizes(self) -> np.ndarray:
+        """[N, 2] height and width of what each fitted picture shows, in pixels of the picture as it was found."""
+        scales = np.array([np.diagonal(self.picture_affine(index)[:, :2]) for index in range(len(self))]).reshape(-1, 2)
+        return np.array(self.image_size) / scales[:, ::-1]
+
     def source(self, index: int) -> str:
         """How reports call the picture: its path, or its place in the table."""
         return self._raw.name(int(self._rows[index]), self.name)

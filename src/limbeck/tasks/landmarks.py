@@ -54,7 +54,8 @@ class Landmarks:
         num_classes: L, number of points.
         scheme: what errors may be divided by; None = the known one of so many points.
         normalizer: what `nme` is divided by; None = the scheme's `inter_ocular`, and `box` where it has none.
-        image_size: (height, width) of the pictures, in whose pixels distances are; None = they are square.
+        image_size: (height, width) of the pictures, in whose pixels distances are where nobody says their own sizes; None =
+            they are square.
         loss: of `CRITERIA`.
         soften: what is learned in place of the target, such as `ShapeModel.soften`; None = the target.
 
@@ -106,25 +107,39 @@ class Landmarks:
         return self._loss(out, target=target if self._soften is None else self._soften(target))
 
     def errors(
-        self, out: Tensor | np.ndarray, target: Tensor | np.ndarray, normalizer: Normalizer | None = None
+        self,
+        out: Tensor | np.ndarray,
+        target: Tensor | np.ndarray,
+        normalizer: Normalizer | None = None,
+        *,
+        sizes: np.ndarray | None = None,
     ) -> np.ndarray:
-        """[N] error of each picture as `nme` has it, NaN where it cannot be judged; by this task's normaliser, or another."""
+        """[N] error of each picture as `nme` has it, NaN where it cannot be judged; by this task's normaliser, or another.
+
+        `sizes` is [N, 2], (height, width) of what each picture shows in its own pixels, in which distances then are: a
+        stretched crop has others than the picture that it was cut from.
+        """
         self._check(out, target)
         chosen = self.normalizer if normalizer is None else normalizer
-        return nme(_pairs(out), _pairs(target), chosen, image_size=self.image_size, scheme=self.scheme)
+        size = self.image_size if sizes is None else sizes
+        return nme(_pairs(out), _pairs(target), chosen, image_size=size, scheme=self.scheme)
 
     def normalizers(self) -> dict[str, Normalizer]:
         """What each figure is divided by: `nme` by this task's, and `nme_NAME` by every other that the scheme has."""
         others = {f"nme_{name}": name for name in self.scheme.normalizers if name != self.normalizer}
         return {self.primary: self.normalizer, **others}
 
-    def metric(self) -> LandmarkMetric:
-        """A fresh accumulator of what `figures_of_errors` gives, and the error by every normaliser of the scheme."""
-        return LandmarkMetric(self)
+    def metric(self, *, sizes: np.ndarray | None = None) -> LandmarkMetric:
+        """A fresh accumulator of what `figures_of_errors` gives, and the error by every normaliser of the scheme; `sizes` as
+        `errors` has it, of all pictures in the order in which they will come.
+        """
+        return LandmarkMetric(self, sizes)
 
-    def figures(self, out: Tensor | np.ndarray, target: Tensor | np.ndarray) -> dict[str, float]:
+    def figures(
+        self, out: Tensor | np.ndarray, target: Tensor | np.ndarray, *, sizes: np.ndarray | None = None
+    ) -> dict[str, float]:
         """The metric of a whole data set at once."""
-        metric = self.metric()
+        metric = self.metric(sizes=sizes)
         metric.update(torch.as_tensor(out), torch.as_tensor(target))
         return metric.compute()
 
@@ -140,8 +155,8 @@ class Landmarks:
 class LandmarkMetric:
     """Accumulates over batches; every picture counts alike, those that cannot be judged are left out."""
 
-    def __init__(self, task: Landmarks) -> None:
-        self._task = task
+    def __init__(self, task: Landmarks, sizes: np.ndarray | None = None) -> None:
+        self._task, self._sizes, self._seen = task, sizes, 0
         self._errors: dict[str, list[np.ndarray]] = {name: [] for name in task.normalizers()}
 
     @torch.no_grad()
@@ -151,8 +166,10 @@ class LandmarkMetric:
         Raises:
             InputError: shapes that do not fit.
         """
+        first, self._seen = self._seen, self._seen + len(target)
+        sizes = None if self._sizes is None else self._sizes[first : self._seen]
         for name, normalizer in self._task.normalizers().items():
-            self._errors[name].append(self._task.errors(out, target, normalizer))
+            self._errors[name].append(self._task.errors(out, target, normalizer, sizes=sizes))
 
     def compute(self) -> dict[str, float]:
         """The figures over everything added.
@@ -171,12 +188,13 @@ def nme(
     true: Tensor | np.ndarray,
     normalizer: Normalizer = "inter_ocular",
     *,
-    image_size: tuple[int, int] | None = None,
+    image_size: tuple[int, int] | np.ndarray | None = None,
     scheme: PointScheme | None = None,
 ) -> np.ndarray:
     """[N] normalised mean error: the mean distance of the known points over a distance within the true ones; 0.04 = 4 %.
 
-    NaN where no point is known, or what is divided by is unknown or 0.
+    NaN where no point is known, or what is divided by is unknown or 0: of the truth alone. Infinite where a prediction of
+    a known point is no number.
 
     Args:
         predicted: [N, L, 2] in any unit; [L, 2] of one picture gives a 0-d array.
@@ -184,7 +202,7 @@ def nme(
         normalizer: a name of the scheme's, as `inter_ocular` (outer corners of the eyes) or `inter_pupil` (their middles);
             `box`, the root of the area of the true points' box; or two points, or two lists of points whose centres are meant.
         image_size: (height, width) where the points are shares of the picture and it is not square: distances are those
-            of its pixels.
+            of its pixels; [N, 2] where pictures differ.
         scheme: of the points; None = the known one of so many.
 
     Raises:
@@ -203,9 +221,10 @@ def nme(
     if truth.ndim == 2:
         return nme(found[None], truth[None], normalizer, image_size=image_size, scheme=scheme)[0]
     if image_size is not None:
-        sides = np.array([image_size[1], image_size[0]], np.float64)
+        sides = np.broadcast_to(np.asarray(image_size, np.float64), (len(truth), 2))[:, None, ::-1]
         found, truth = found * sides, truth * sides
     distance = np.linalg.norm(found - truth, axis=2)
+    distance = np.where(np.isnan(found).any(2), np.inf, distance)
     known = ~np.isnan(truth).any(2)
     mean = np.where(known, distance, 0.0).sum(1) / np.maximum(known.sum(1), 1)
     ends = _find_ends(normalizer, truth.shape[1], scheme)

@@ -58,10 +58,11 @@ def jittered_figures(task: Landmarks, network: Network, pictures: PictureSet) ->
     What lies beyond the eighth of a side that is kept around a crop, or beyond the picture, is black.
     """
     rows = np.unique(np.linspace(0, len(pictures) - 1, min(MOST, len(pictures))).astype(np.int64))
+    sizes = pictures.shown_sizes()[rows]  # a box that is off is off in size by the same factor on both sides
     found = []
     with torch.no_grad(), evaluating(network):
         for shift in JITTERS:
-            metric = task.metric()
+            metric = task.metric(sizes=sizes)
             for start in range(0, len(rows), BATCH):
                 chunk = [jittered(pictures, row, shift) for row in rows[start : start + BATCH].tolist()]
                 inputs = torch.from_numpy(np.stack([picture for picture, _ in chunk])).permute(0, 3, 1, 2).float() / 255

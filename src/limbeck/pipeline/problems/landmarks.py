@@ -18,7 +18,7 @@ import torch
 from limbeck.data import Loader, PictureSet
 from limbeck.data.points import PointTargets
 from limbeck.distill.landmarks import OF_POINTS
-from limbeck.errors import InputError
+from limbeck.errors import InputError, LimbeckError
 from limbeck.export import Agreement, check_drop, figure_gate, paired_bootstrap, tensor_gate
 from limbeck.losses import LOSSES
 from limbeck.models import Network, start_at
@@ -105,12 +105,13 @@ class LandmarksProblem:
 
     def evaluate(self, network: Network, batches: Loader, *, device: str) -> dict[str, float]:
         """The task's figures."""
-        return evaluate_network(network, batches, self.task.metric(), device=device)
+        sizes = batches.pictures.shown_sizes()
+        return evaluate_network(network, batches, self.task.metric(sizes=sizes), device=device)
 
     def keep(self, network: Network, batches: Loader, *, device: str) -> Kept:
         """The points."""
         rows = [out.float().cpu().numpy() for out, _ in network_outputs(network, batches, device=device)]
-        return {"points": np.concatenate(rows).reshape(-1, len(self.class_names), 2)}
+        return {"points": _finite(np.concatenate(rows).reshape(-1, len(self.class_names), 2), "the network")}
 
     def mean(self, said: Sequence[Kept], shares: Sequence[float]) -> Kept:
         """The mean of each point."""
@@ -122,20 +123,20 @@ class LandmarksProblem:
         """The task's figures on test, by subset too; radii around each point, from validation, and how they hold on test."""
         kept, pictures = test
         truth = _truth(pictures)
-        errors = self.task.errors(kept["points"], truth)
+        errors = self._errors(kept, pictures)
         bars, reason = self._error_bars(validation, settings)
         points: dict[str, Any] = {
             "normalizers": {name: _in_words(one) for name, one in self.task.normalizers().items()},
             "ced": {"error": CED_AT.tolist(), "share": ced(errors, CED_AT).tolist()},
             "compat_auc": compat_auc(errors),
-            "by_subset": self._by_subset(kept["points"], truth, pictures),
+            "by_subset": self._by_subset(kept, pictures),
             "bars": None,
         }
         facts: dict[str, Any] = {"normalizer": _in_words(self.task.normalizer)}
         crop = getattr(pictures.targets, "crop", None)
         facts |= {} if crop is None else {"crop": {k: v for k, v in asdict(crop).items() if k != "boxes"}}
         if bars is not None:
-            held = self._distances(kept["points"], truth) <= bars
+            held = _distances(kept, pictures) <= bars
             known = ~np.isnan(truth).any(2)
             points["bars"] = {
                 "coverage": settings.coverage,
@@ -160,8 +161,7 @@ class LandmarksProblem:
 
     def compare(self, first: Kept, second: Kept, pictures: PictureSet) -> dict[str, Any]:
         """The difference of the mean error, by a bootstrap over pictures."""
-        truth = _truth(pictures)
-        errors = [self.task.errors(kept["points"], truth) for kept in (first, second)]
+        errors = [self._errors(kept, pictures) for kept in (first, second)]
         judged = ~np.isnan(errors[0])
 
         def mean_of(one: np.ndarray) -> Callable[[np.ndarray], float]:
@@ -213,7 +213,7 @@ class LandmarksProblem:
 
     def read(self, run: Run, pictures: PictureSet, *, tell: Callable[[int], None] | None = None) -> Kept:
         """The points."""
-        return {"points": answers_of(run, pictures, batch=BATCH, tell=tell)}
+        return {"points": _finite(answers_of(run, pictures, batch=BATCH, tell=tell), "the file")}
 
     def file_figures(self, said: Kept, pictures: PictureSet, *, bins: int) -> dict[str, float]:
         """The task's figures."""
@@ -221,7 +221,7 @@ class LandmarksProblem:
 
     def show(self, kept: Kept, pictures: PictureSet, load: Callable[[], Network]) -> Shown:
         """The pictures that came out worst and some in the middle, and figures where boxes are not exact."""
-        errors = self.task.errors(kept["points"], _truth(pictures))
+        errors = self._errors(kept, pictures)
         plain, pictured = faces_of(kept["points"], _truth(pictures), errors, pictures)
         jitter = jittered_figures(self.task, load(), pictures)
         return Shown({"examples": plain, "jitter": jitter}, {"faces": pictured})
@@ -237,18 +237,13 @@ class LandmarksProblem:
         kept, pictures = validation
         if len(pictures) < FEWEST:
             return None, f"skipped: {len(pictures)} validation pictures say too little (fewest: {FEWEST})"
-        radii = conformal_radii(self._distances(kept["points"], _truth(pictures)), settings.coverage)
+        radii = conformal_radii(_distances(kept, pictures), settings.coverage)
         few = np.flatnonzero(~np.isfinite(radii))
         if len(few):
             return None, f"skipped: point {few[0]} is known in too few validation pictures for {settings.coverage:.0%}"
         return radii, ""
 
-    def _distances(self, points: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        """[N, L] distances as shares of the root of the crop's area; NaN where the truth is unknown."""
-        height, width = self.task.image_size or (1, 1)
-        return np.linalg.norm((points - truth) * (width, height), axis=2) / math.sqrt(height * width)
-
-    def _by_subset(self, points: np.ndarray, truth: np.ndarray, pictures: PictureSet) -> dict[str, dict[str, Any]]:
+    def _by_subset(self, kept: Kept, pictures: PictureSet) -> dict[str, dict[str, Any]]:
         """Figures of each part of the set, the mean error by each normaliser; empty where it has one part at most."""
         assert isinstance(pictures.targets, PointTargets)
         parts = pictures.targets.in_subset()
@@ -256,16 +251,21 @@ class LandmarksProblem:
             return {}
         found: dict[str, dict[str, Any]] = {}
         for name, normalizer in self.task.normalizers().items():
-            for part, figures in figures_by_subset(self.task.errors(points, truth, normalizer), parts).items():
+            errors = self._errors(kept, pictures, normalizer)
+            for part, figures in figures_by_subset(errors, parts).items():
                 found.setdefault(part, {}).update(figures if name == self.task.primary else {name: figures["nme"]})
         return found
 
     def _figures(self, kept: Kept, pictures: PictureSet) -> dict[str, float]:
-        figures = self.task.figures(kept["points"], _truth(pictures))
+        figures = self.task.figures(kept["points"], _truth(pictures), sizes=pictures.shown_sizes())
         return {name: float(value) for name, value in figures.items()}
 
     def _nme(self, kept: Kept, pictures: PictureSet) -> float:
-        return float(np.nanmean(self.task.errors(kept["points"], _truth(pictures))))
+        return float(np.nanmean(self._errors(kept, pictures)))
+
+    def _errors(self, kept: Kept, pictures: PictureSet, normalizer: Any = None) -> np.ndarray:
+        """[N] as the task has them, in pixels of the pictures as they were found."""
+        return self.task.errors(kept["points"], _truth(pictures), normalizer, sizes=pictures.shown_sizes())
 
     def _said(self, artifact: Artifact, case: Case) -> Kept:
         return self.read(lambda pictures: case.device.run(artifact, as_input(pictures, artifact)), case.pictures)
@@ -298,6 +298,27 @@ def conformal_radii(distances: np.ndarray, coverage: float) -> np.ndarray:
         if rank <= len(known):
             radii[point] = known[rank - 1]
     return radii
+
+
+def _finite(points: np.ndarray, whose: str) -> np.ndarray:
+    """The points as they are.
+
+    Raises:
+        LimbeckError: some are no numbers, which no figure can tell.
+    """
+    wrong = ~np.isfinite(points).reshape(len(points), -1).all(1)
+    if wrong.any():
+        raise LimbeckError(f"{whose} gives points that are no numbers, in {int(wrong.sum())} of {len(points)} pictures")
+    return points
+
+
+def _distances(kept: Kept, pictures: PictureSet) -> np.ndarray:
+    """[N, L] distances in pixels of the pictures as they were found, as shares of the root of the area that is shown; NaN
+    where the truth is unknown.
+    """
+    sizes = pictures.shown_sizes()
+    apart = (kept["points"] - _truth(pictures)) * sizes[:, None, ::-1]
+    return np.linalg.norm(apart, axis=2) / np.sqrt(sizes.prod(1))[:, None]
 
 
 def _truth(pictures: PictureSet) -> np.ndarray:
