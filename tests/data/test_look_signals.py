@@ -70,6 +70,9 @@ def test_hdf5_of_both_kinds(tmp_path: Path) -> None:
     assert (found.name, found.frames, found.length, found.per_cell) == ("radioml2018", 48, 16, (1, 1))
     assert found.snrs == (0.0, 2.0)
     assert list(found.counts)[:2] == ["OOK", "4ASK"]
+    (tmp_path / "torn.h5").write_bytes((tmp_path / "ours.h5").read_bytes()[:100])
+    with pytest.raises(InputError, match=r"torn.h5: cannot be read, or is truncated"):
+        look_at_signals(tmp_path / "torn.h5")
 
 
 def test_recordings_are_cut_to_what_every_span_holds(tmp_path: Path) -> None:

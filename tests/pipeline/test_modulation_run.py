@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,13 +15,14 @@ from radio_run import CLASSES, SNRS, radio_recipe
 import limbeck
 from limbeck.calibrate import expected_calibration_error, softmax
 from limbeck.data.radio import make_signals, read_sigmf
+from limbeck.data.radio.radioml_2018 import RML2018_CLASSES
 from limbeck.deployed import as_frames
 from limbeck.errors import InputError
 from limbeck.files import read_json
 from limbeck.pipeline.context import open_splits
 from limbeck.pipeline.predict import predict_files, save_predictions
 from limbeck.pipeline.run import run_recipe
-from limbeck.pipeline.use import evaluate_model, measure_anything
+from limbeck.pipeline.use import _judged_signals, evaluate_model, measure_anything
 
 TEST = 81  # nine of each class and SNR
 
@@ -154,6 +156,20 @@ def test_other_frames_are_judged_by_the_names_of_their_classes(run: Path, unseen
     np.savez(home / "short.npz", X=np.ones((4, 2, 32), np.float32), y=np.zeros(4, int), classes=["BPSK"])
     with pytest.raises(InputError, match="its frames have 32 samples; the model takes 64"):
         evaluate_model(str(run), str(home / "short.npz"))
+
+
+def test_radioml_2018_is_judged_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    h5py = pytest.importorskip("h5py")
+    monkeypatch.chdir(tmp_path)  # where it is converted to
+    X = np.random.default_rng(0).standard_normal((48, 16, 2)).astype(np.float32)
+    with h5py.File("gold.hdf5", "w") as file:
+        file["X"], file["Z"] = X, np.tile([[0], [2]], (24, 1))
+        file["Y"] = np.repeat(np.eye(24, dtype=np.int64), 2, 0)
+    names = RML2018_CLASSES[::-1]
+    deployed = SimpleNamespace(path=tmp_path / "m.onnx", input_size=(1, 16), class_names=names, metadata={})
+    frames = _judged_signals("m.onnx", deployed, "gold.hdf5")
+    assert [names[label] for label in frames.labels] == list(np.repeat(RML2018_CLASSES, 2))
+    np.testing.assert_array_equal(frames.samples([5]), X[5:6].transpose(0, 2, 1))
 
 
 def recording(folder: Path, frames: np.ndarray, *, rest: int = 10) -> Path:

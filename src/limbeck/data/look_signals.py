@@ -83,9 +83,9 @@ def look_at_signals(path: str | Path) -> SignalLook:
             without classes, ...
     """
     place = Path(path).expanduser()
-    if place.suffix.lower() in HDF5_SUFFIXES and place.is_file() and (look := _look_at_radioml_2018(place, str(path))):
-        return look
     name = find_signals(place)
+    if name == "radioml2018":
+        return _look_at_radioml_2018(place, str(path))
     options: dict[str, Any] = {}
     problems: list[str] = []
     if name == "sigmf":
@@ -122,12 +122,10 @@ def _look(y: np.ndarray, snr: np.ndarray | None, classes: tuple[str, ...], **fac
     )
 
 
-def _look_at_radioml_2018(place: Path, path: str) -> SignalLook | None:
-    """By the labels alone: the frames are looked at when they are converted; None = another HDF5."""
+def _look_at_radioml_2018(place: Path, path: str) -> SignalLook:
+    """By the labels alone: the frames are looked at when they are converted."""
     try:
         with require_h5py(place).File(place) as file:
-            if "Y" not in file:
-                return None
             check_layout(file, place)
             y, snr = read_labels(file, RML2018_CLASSES, place)
             length = int(file["X"].shape[1])

@@ -23,6 +23,7 @@ from limbeck.data.radio import (
     write_signals,
 )
 from limbeck.data.radio.sigmf import DATA, META
+from limbeck.data.radio.signal_files import HDF5_SUFFIXES, require_h5py
 from limbeck.data.radio.signals import check_order
 from limbeck.errors import InputError, unknown_name
 from limbeck.files import fingerprint
@@ -179,15 +180,21 @@ def read_sigmf_set(
 
 
 def find_signals(path: Path) -> str:
-    """The reader (as in `data.name`) for what lies at `path`, by its name.
+    """The reader (as in `data.name`) for what lies at `path`, by its name; of an HDF5 by its arrays' names.
 
     Raises:
-        InputError: nothing there.
+        InputError: nothing there, or an HDF5 that cannot be opened.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if path.suffix in (META, DATA) or (path.is_dir() and any(path.rglob(f"*{META}"))):
         return "sigmf"
+    if path.suffix in HDF5_SUFFIXES and path.is_file():
+        try:
+            with require_h5py(path).File(path) as file:
+                return "radioml2018" if "Y" in file and "y" not in file else "signals"
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read, or is truncated ({str(error).splitlines()[0]})") from error
     return "radioml2016" if path.suffix in (".pkl", ".pickle", ".dat") else "signals"
 
 
