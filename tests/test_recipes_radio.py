@@ -12,7 +12,9 @@ from places_run import FAKE, run_quickly
 from recipe_headers import FIELDS
 
 from limbeck.distill import distillation
+from limbeck.errors import InputError
 from limbeck.files import read_json
+from limbeck.pipeline import plan
 from limbeck.pipeline.context import create_for
 from limbeck.pipeline.run import with_each_student
 from limbeck.pipeline.start import list_recipes, open_recipe, parse_changes, recipe_notes, recipe_text
@@ -74,6 +76,27 @@ def test_the_ablations_of_a_header_are_options_that_change_the_run() -> None:
         assert (before != after) == change.startswith("teacher."), change
         networks = [create_for(one, **size) for one in (recipe.student, recipe.teacher)]
         distillation("skd", student=networks[0], teacher=networks[1], **recipe.distill.options)
+
+
+def test_the_plan_of_the_docs_stands_and_of_both_students_is_told_what_is_no_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "TIMED_SECONDS", 0.0)
+    monkeypatch.setattr(plan, "TIMED_STEPS", (1, 1))
+    page = (Path(__file__).parents[1] / "docs" / "radio.md").read_text()
+    (command,) = re.findall(r"^(limbeck run \S+ .*--plan)$", page, flags=re.MULTILINE)
+    words = shlex.split(command)
+    assert words[3:-1:2] == ["--set"] * 3
+    asked = parse_changes(words[4:-1:2])
+    small = {"data.path": str(tmp_path), "data.options.frames_per_cell": 8, "data.options.snrs": [0, 18]}
+    small |= {"data.options.length": 64, "budget.target": FAKE, "train.threads": 1, "teacher.train.threads": 1}
+    small |= {"train.batch_size": 16, "teacher.train.batch_size": 16}
+    stages = {row["stage"]: row for row in plan.plan_students(open_recipe(words[2], asked | small)[0])["stages"]}
+    assert stages["search"]["candidates"] == 8
+    del asked["further_students"]
+    told = r"^further_students 'kd_cnn': .*not built from a table of a family \(kd_mobilenet\)"
+    with pytest.raises(InputError, match=told):
+        plan.plan_students(open_recipe(words[2], asked | small)[0])
 
 
 def test_the_quick_recipe_teaches_both_students(tmp_path: Path) -> None:

@@ -101,7 +101,8 @@ def family_table(
         InputError: an unknown name or convention, or a value out of range.
     """
     if find_cifar(name) or name in SIGNALS:
-        raise InputError(f"model '{name}': is not built from a table of a family ({', '.join(MODELS)})")
+        tables = SIGNAL_TABLES if name in SIGNALS else MODELS
+        raise InputError(f"model '{name}': is not built from a table of a family ({', '.join(tables)})")
     known = find_known(name)
     if known is None and name not in SIGNAL_TABLES:
         raise unknown_model(name)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from limbeck.adapt import directions, split_rows
+from limbeck.errors import InputError
 from limbeck.pipeline.budget import PROBE_RUNS, PROBE_WARMUP, time_networks
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.distill import Lesson, build_graph, lessons_of, needs_trained_teacher, role_of_teacher
@@ -80,8 +81,17 @@ def plan_run(recipe: Recipe, *, folder: Path | None = None) -> dict[str, Any]:
 
 
 def plan_students(recipe: Recipe) -> dict[str, Any]:
-    """`plan_run` of the recipe and of each further student, whose stages are named after it; teachers count once."""
-    first, *others = [plan_run(one) for one, _ in with_each_student(recipe, Path(recipe.name))]
+    """`plan_run` of the recipe and of each further student, whose stages are named after it; teachers count once.
+
+    Raises:
+        InputError: as the run itself would, before any work.
+    """
+    first, others = plan_run(recipe), []
+    for one, _ in with_each_student(recipe, Path(recipe.name))[1:]:
+        try:
+            others.append(plan_run(one))
+        except InputError as error:
+            raise InputError(f"further_students '{one.student.model}': {error}") from error
     for name, other in zip(recipe.further_students, others, strict=True):
         own = [row for row in other["stages"] if row["stage"].removeprefix("train/") not in recipe.teachers]
         first["stages"] += [{**row, "stage": f"{name}: {row['stage']}"} for row in own]
