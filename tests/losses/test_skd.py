@@ -114,7 +114,7 @@ def test_features_are_compared_at_length_one():
     [
         ({"temperature": 0.0}, "temperature must be positive"),
         ({"share": 1.1}, "share must lie"),
-        ({"lowest_snr": 0.0}, "the batch says none"),
+        ({"lowest_snr": 0.0}, "the data tells none"),
         ({"lowest_snr": 0.0, "snr": torch.zeros(4)}, r"\[N\] = \[5\]; not \[4\]"),
         ({"target": torch.tensor([9, 0, 0, 0, 0])}, "class 9"),
     ],
@@ -154,7 +154,7 @@ def test_the_method_with_a_gate_reads_the_snr_of_the_batch():
     student, teacher = (network.eval()(batch.inputs) for network in pair.values())
     expected = skd(student, teacher, target=batch.target, snr=snr, lowest_snr=-1.0)
     torch.testing.assert_close(objective(batch, torch.tensor(0.5))["loss"], expected)
-    with pytest.raises(InputError, match="says none"):
+    with pytest.raises(InputError, match="tells none"):
         objective(frames(), torch.tensor(0.5))
 
 

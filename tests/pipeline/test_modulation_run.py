@@ -259,3 +259,19 @@ def test_what_modulation_has_not_is_told_before_any_work(
 ) -> None:
     with pytest.raises(InputError, match=message):
         run_recipe(radio_recipe(home, **changes), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "distill",
+    [
+        {"method": "skd", "options": {"lowest_snr": -8}},
+        {"terms": [{"loss": "skd", "options": {"lowest_snr": -8}}]},
+    ],
+)
+def test_an_snr_that_the_data_does_not_tell_is_missed_before_any_work(tmp_path: Path, distill: dict) -> None:
+    X = np.random.default_rng(0).standard_normal((60, 2, 64)).astype(np.float32)
+    np.savez(tmp_path / "frames.npz", X=X, y=np.repeat([0, 1], 30), classes=["a", "b"])
+    data = {"name": "signals", "path": str(tmp_path / "frames.npz"), "test": 0.2}
+    with pytest.raises(InputError, match=r"distill: term 'skd'.*lowest_snr needs the SNR.*the data tells none"):
+        run_recipe(radio_recipe(tmp_path, data=data, distill=distill), tmp_path / "run")
+    assert not (tmp_path / "run/stages").exists()

@@ -142,7 +142,9 @@ class Distillation(nn.Module):
             index, inputs, target = (value[:PROBE_SIZE] for value in (example.index, example.inputs, example.target))
             target = target if target.is_floating_point() else target.clamp(min=0)  # only shapes count here
         needs = {need for source in self.sources.values() for need in getattr(source, "needs", ())}
-        further = {**dict.fromkeys(needs, inputs), "snr": torch.zeros(len(index))}
+        further = dict.fromkeys(needs, inputs)
+        if example is None or "snr" in example.further:  # what data does not tell, a term must miss here already
+            further["snr"] = torch.zeros(len(index))
         return Batch(index, inputs, target, further=further).to(like.device)
 
     def _ask(self, terms: Sequence[Term], inputs: Tensor) -> None:

@@ -66,8 +66,10 @@ def skd(
     if lowest_snr is None:
         return ((1 - share) * supervised + share * taught).mean()
     if snr is None or snr.shape != supervised.shape:
-        said = "the batch says none" if snr is None else f"not {list(snr.shape)}"
-        raise InputError(f"skd: lowest_snr needs the SNR of each sample, [N] = {list(supervised.shape)}; {said}")
+        said = "the data tells none" if snr is None else f"not {list(snr.shape)}"
+        raise InputError(
+            f"skd: lowest_snr needs the SNR of each sample, [N] = {list(supervised.shape)}; {said}: leave lowest_snr out"
+        )
     weight = share * (snr >= lowest_snr).to(student.dtype)
     return ((1 - weight) * supervised + weight * taught).mean()
 
