@@ -1,6 +1,7 @@
 """Sets of frames and recordings: what is in the files comes out, and what is wrong with one is told in one line."""
 
 import builtins
+import codecs
 import json
 import os
 import pickle
@@ -84,6 +85,79 @@ def test_pickles_that_carry_code_are_refused(tmp_path, monkeypatch, harm, protoc
     with pytest.raises(InputError, match=r"a\.pkl: is no file of RadioML: it carries code"):
         read_radioml_2016(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.pkl"]
+
+
+RECONSTRUCT = np.ones(1).__reduce__()[0]
+FIELDS = Harmful(np.dtype, ("V8", False, True), (3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 1, 0))
+
+
+def reconstructed(kind, raw, shape=(1,)):
+    return Harmful(RECONSTRUCT, (np.ndarray, (0,), b"b"), (1, shape, kind, False, raw))
+
+
+FORGED = {
+    # arrays of objects, whose pointers would be the file's bytes
+    "nested": Harmful(np.ndarray, (Harmful(np.ndarray, ((1,), np.dtype("O"), b"A" * 8)),)),
+    "buffer": Harmful(np.ndarray, ((1,), np.dtype("O"), b"A" * 8)),
+    "plain buffer": Harmful(np.ndarray, ((1, 2, 16), np.dtype("f4"), b"A" * 128)),
+    "state": reconstructed(np.dtype("O"), b"A" * 8),
+    "field": reconstructed(np.dtype([("a", "O")]), b"A" * 8),
+    "hidden field": reconstructed(FIELDS, b"A" * 8),
+    "field over a buffer": Harmful(np.ndarray, ((1,), FIELDS, b"A" * 8)),
+    "text": reconstructed(np.dtype("U4"), b"A" * 16),
+    "dates": reconstructed(np.dtype("M8[s]"), b"A" * 8),
+    # arrays that reach over what there is
+    "beyond": Harmful(np.ndarray, ((2, 2, 2**40), np.dtype("f4"))),
+    "no strides": Harmful(np.ndarray, ((2, 2, 16), np.dtype("f4"), b"A" * 8, 0, (0, 0, 0))),
+    "few bytes": reconstructed(np.dtype("f4"), b"A" * 8, (2, 2, 2**40)),
+    "less than none": reconstructed(np.dtype("f4"), b"", (-1, 0)),
+    "another class": Harmful(RECONSTRUCT, (np.dtype("f4"), (0,), b"b")),
+    "another encoding": Harmful(codecs.encode, ("a", "hex")),
+}
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@pytest.mark.parametrize("forged", FORGED)
+def test_arrays_of_anything_but_numbers_are_refused(tmp_path, forged, protocol):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps({**small_cells(), ("8PSK", 2): FORGED[forged]}, protocol))
+    with pytest.raises(InputError, match=r"a\.pkl: is no file of RadioML: it (carries code|holds an array)") as caught:
+        read_radioml_2016(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 200
+
+
+def test_what_a_pickle_calls_cannot_be_changed_by_it(tmp_path):
+    path = tmp_path / "a.pkl"
+    # numpy.ndarray, then BUILD with a state of its own
+    path.write_bytes(b"\x80\x02cnumpy\nndarray\n}U\x06_buildNsb.")
+    with pytest.raises(InputError, match="a change of what it calls"):
+        read_radioml_2016(path)
+
+
+@pytest.mark.parametrize("core", ["core", "_core"])
+@pytest.mark.parametrize("kind", [">f4", "<f8", "<f2"])
+def test_numbers_of_every_width_and_order_are_read(tmp_path, core, kind):
+    cells = {(name, np.int64(snr)): frames.astype(kind) for (name, snr), frames in small_cells().items()}
+    cells["BPSK", np.int64(2)] = np.asfortranarray(cells["BPSK", np.int64(2)])
+    path = tmp_path / "a.pkl"
+    for protocol in (2, 5):
+        written = pickle.dumps(cells, protocol)
+        ours = b"numpy._core" if b"numpy._core" in written else b"numpy.core"
+        if protocol == 2:  # names are lines; later protocols tell their lengths
+            written = written.replace(ours, f"numpy.{core}".encode())
+        path.write_bytes(written)
+        found = read_radioml_2016(path)
+        assert np.array_equal(found.X[3:6], cells["BPSK", 2].astype(np.float32))
+        assert found.snr.tolist() == ([-4] * 3 + [2] * 3) * 2
+
+
+@pytest.mark.parametrize("key", [("A", 10**5000), ("A", float("nan")), ("A", "2"), "A", (1, 2), ("A", 2, 3)])
+def test_keys_that_name_no_cell_are_told(tmp_path, key):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps({key: np.ones((1, 2, 16), np.float32)}))
+    with pytest.raises(InputError, match=r"holds the key .*, not \(modulation, SNR\)"):
+        read_radioml_2016(path)
 
 
 def changed(**cells):

@@ -1,84 +1,22 @@
-"""RadioML's files of 2016 (and of RML22, which has their form): a pickle, read without running anything in it.
+"""RadioML's files of 2016 (and of RML22, which has their form): what the pickle's arrays mean.
 
-Not here: 2018.01a (`radioml_2018`).
+Not here: taking a pickle apart without running anything in it (`array_pickle`); 2018.01a (`radioml_2018`).
 """
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from limbeck.data.radio.array_pickle import load_arrays
 from limbeck.data.radio.record import Signals, check_signals
 from limbeck.errors import InputError
 
 __all__ = ["read_radioml_2016"]
 
-# All that an array's pickle names, by Python 2 and 3, by NumPy 1 and 2.
-ARRAY_PARTS = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    *(
-        (f"numpy.{core}.{module}", name)
-        for core in ("core", "_core")
-        for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
-    ),
-}
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Builds arrays, numbers, text and containers; whatever else a pickle asks for is refused before it runs."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Only what arrays are made of.
-
-        Raises:
-            UnpicklingError: anything else.
-        """
-        if (module, name) == ("_codecs", "encode"):  # Python 3 writes bytes so for protocol 2
-            return encode_latin1
-        if (module, name) not in ARRAY_PARTS:
-            raise pickle.UnpicklingError(f"asks for {module}.{name}")
-        return super().find_class(module, name)
-
-
-def encode_latin1(text: str, encoding: str) -> bytes:
-    """Bytes that were written as text.
-
-    Raises:
-        UnpicklingError: by another encoding than arrays are.
-    """
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"asks for the encoding {encoding}")
-    return text.encode(encoding)
-
-
-def load_arrays(path: Path) -> Any:
-    """What a pickle of arrays holds.
-
-    Raises:
-        InputError: the file is missing or damaged, or wants code to be run.
-    """
-    try:
-        with open(path, "rb") as handle:
-            # not through a buffer of our own: the largest of these files has more than a gigabyte
-            return ArrayUnpickler(handle, encoding="latin1").load()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except pickle.UnpicklingError as error:
-        if str(error).startswith("asks for"):
-            raise InputError(
-                f"{path}: is no file of RadioML: it carries code ({str(error).removeprefix('asks for ')}), which is not run"
-            ) from error
-        raise InputError(f"{path}: damaged, or no pickle ({' '.join(str(error).split())})") from error
-    except (
-        EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError, ImportError, MemoryError, OverflowError,
-        OSError, UnicodeDecodeError,
-    ) as error:  # fmt: skip
-        # all of these are what damaged bytes were seen to end in
-        raise InputError(f"{path}: damaged, or no pickle ({type(error).__name__})") from error
+HIGHEST = 1000  # dB, of any SNR that is meant as one
 
 
 def read_radioml_2016(path: str | Path) -> Signals:
@@ -126,6 +64,10 @@ def check_key(key: Any, path: Path) -> tuple[str, float]:
     """
     if isinstance(key, tuple) and len(key) == 2 and isinstance(key[0], str | bytes):
         name = key[0].decode("latin1") if isinstance(key[0], bytes) else key[0]
-        if isinstance(key[1], int | float | np.integer | np.floating) and np.isfinite(key[1]):
+        if isinstance(key[1], int | float) and abs(key[1]) <= HIGHEST:
             return name, float(key[1])
-    raise InputError(f"{path}: holds the key {key!r}, not (modulation, SNR)")
+    try:
+        told = repr(key)[:80]
+    except (ValueError, RecursionError):  # a number of more digits, or more depth, than Python writes
+        told = f"of {type(key).__name__}"
+    raise InputError(f"{path}: holds the key {told}, not (modulation, SNR)")
