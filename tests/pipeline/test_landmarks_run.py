@@ -134,6 +134,12 @@ def test_the_file_gives_the_same_figures_on_the_same_pictures(run: Path, data: P
         assert figures[name] == pytest.approx(student["metrics"][name], abs=1e-4)
 
 
+def test_a_file_alone_cuts_and_divides_as_its_run_did(run: Path, data: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.onnx"
+    shutil.copy(limbeck.load(run).path, alone)
+    assert evaluate_model(str(alone), str(data)) == {**evaluate_model(str(run), str(data)), "model": str(alone)}
+
+
 def test_points_come_back_into_the_picture_by_its_box(run: Path, tmp_path: Path) -> None:
     """The graph takes a crop of bytes; with the box of the true points it sees what training would have shown it."""
     model = limbeck.load(run)

@@ -69,7 +69,8 @@ def _judged_pictures(model: str, deployed: DeployedModel, data: str, kind: Any) 
         pictures = read_labelled(data, **form)
         return replace(pictures, labels=match_classes(pictures.class_names, deployed, where=data)[pictures.labels])
     recipe = Path(model) / "recipe.json"
-    name, fields, options = find_annotated(data, kind), {}, {}
+    name, fields = find_annotated(data, kind), {}
+    options = _crop_of(deployed) if name in ("points", "pts") else {}
     if recipe.is_file():  # read as the run read its own
         section = read_json(recipe)["data"]
         name, options = section["name"], section["options"]
@@ -81,6 +82,18 @@ def _judged_pictures(model: str, deployed: DeployedModel, data: str, kind: Any) 
             f"{data}: its classes are {theirs}; the model's are {ours}, and both must be the same, in order"
         )
     return pictures
+
+
+def _crop_of(deployed: DeployedModel) -> dict[str, Any]:
+    """How a file of landmarks wants pictures cut and errors divided, as its reader's options; it says so itself."""
+    crop = dict(deployed.metadata.get("crop") or {"policy": "none"})
+    policy = crop.pop("policy")
+    if policy == "detector_box":
+        raise InputError(
+            f"{deployed.path}: was trained on a detector's boxes, and a file alone does not know them; give the run's folder"
+        )
+    own = deployed.metadata.get("normalizers")
+    return {"crop": policy, **crop, **({} if own is None else {"normalizers": own})}
 
 
 def _judged_signals(model: str, deployed: DeployedModel, data: str) -> Any:

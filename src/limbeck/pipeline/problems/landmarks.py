@@ -22,6 +22,7 @@ from limbeck.errors import InputError, LimbeckError
 from limbeck.export import Agreement, check_drop, figure_gate, paired_bootstrap, tensor_gate
 from limbeck.losses import LOSSES
 from limbeck.models import Network, start_at
+from limbeck.point_schemes import SCHEMES
 from limbeck.pipeline.problems.landmark_pictures import faces_of, jittered_figures
 from limbeck.pipeline.problems.places import targets_of
 from limbeck.pipeline.problems.problem import Case, Kept, Run, Shown, answers_of, as_input, refuse_forms
@@ -169,9 +170,11 @@ class LandmarksProblem:
 
         return paired_bootstrap(*(mean_of(one[judged]) for one in errors), int(judged.sum()))
 
-    def facts(self, export: Export) -> dict[str, Any]:
-        """The order of the points."""
-        return {"scheme": self.task.scheme.name}
+    def facts(self, recipe: Recipe) -> dict[str, Any]:
+        """The order of the points, and what errors are divided by where the order is the user's own."""
+        scheme = self.task.scheme
+        own = {} if scheme == SCHEMES.get(scheme.name) else {"normalizers": {name: [list(end) for end in ends] for name, ends in scheme.normalizers.items()}}
+        return {"scheme": scheme.name, **own}
 
     def finishes(self, export: Export) -> bool:
         """The graph is the file."""
