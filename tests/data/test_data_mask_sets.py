@@ -202,7 +202,7 @@ def test_bad_input_is_told_in_a_line(tmp_path):
         ({"path": path}, {"class_names": NAMES, "mask_column": "masc"}, "did you mean 'mask'"),
         ({"path": path}, {"class_names": NAMES, "ignore": [2], "values": [0, 1, 2]}, "2 is the value of class 'tree'"),
         ({"path": path}, {"class_names": NAMES, "values": [0, 1]}, "one value for each of 3 classes, got 2"),
-        ({"path": path}, {"class_names": NAMES, "ignore": ["void"]}, "expected whole numbers"),
+        ({"path": path}, {"class_names": NAMES, "ignore": ["void"]}, "expected a list of whole numbers"),
         ({"path": str(tmp_path / "x")}, {}, "no such file"),
         ({"path": str(tmp_path)}, {"class_names": NAMES, "image_column": "image"}, "write it as data.image_column"),
     ]

@@ -2,12 +2,16 @@
 
 import sys
 import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from limbeck.data import DATA, RawData, RawSplit, look_at, open_data, read_labelled
+from limbeck.data.option_types import check_options
 from limbeck.errors import InputError
 
 
@@ -291,3 +295,50 @@ def test_a_reader_may_bring_unlabelled_pictures(monkeypatch, noise):
     splits = open_data("mine")
     assert len(splits.unlabelled) == 10
     assert splits.report["counts"] == {"train": 14, "test": 4, "validation": 2, "unlabelled": 10}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"mirrored": [0, 1]}, "mirrored = [0, 1]: expected a list of lists of whole numbers"),
+        ({"mirrored": [[0, 1.0]]}, "mirrored = [[0, 1.0]]: expected a list of lists of whole numbers"),
+        ({"mirrored": "ab"}, "mirrored = 'ab': expected a list of lists of whole numbers"),
+        (
+            {"normalizers": {"inter_ocular": 3}},
+            "normalizers = {'inter_ocular': 3}: expected a table of lists of whole numbers or lists of whole numbers",
+        ),
+        ({"normalizers": [0, 1]}, "normalizers = [0, 1]: expected a table of lists"),
+        ({"pad": "x"}, "pad = 'x': expected a number"),
+        ({"pad": True}, "pad = True: expected a number"),
+        ({"crop": 3}, "crop = 3: expected text"),
+        ({"scheme": 4}, "scheme = 4: expected text"),
+        ({"first_pixel": "a"}, "first_pixel = 'a': expected a number"),
+        ({"group_pattern": 3}, "group_pattern = 3: expected text"),
+        ({"crop": "detector_box", "boxes": 3}, "boxes = 3: expected text"),
+        ({"square": "no"}, "square = 'no': expected true or false"),
+        ({"square": 1}, "square = 1: expected true or false"),
+        ({"pad": float("nan")}, "pad and pad_pixels must be 0 or more and finite, got nan, 0.0"),
+    ],
+)
+def test_options_of_another_type_are_told(tmp_path, options, expected):
+    refused("data.options", expected, name="pts", path=str(tmp_path), options=options)
+
+
+def test_options_of_every_reader_are_compared_with_its_annotations(tmp_path):
+    refused("data.options.box_form = 3: expected xyxy or xywh", name="boxes", options={"box_form": 3})
+    refused("data.options.class_names = 'cat': expected a list of text", name="table", options={"class_names": "cat"})
+    refused("data.options.frame_length = 2.5: expected a whole number", name="sigmf", options={"frame_length": 2.5})
+    refused("data.options.year = [2017]: expected text or a whole number", name="coco", options={"year": [2017]})
+
+
+def test_what_annotations_allow_passes():
+    def reader(
+        a: float, b: Sequence[float] | None, c: Mapping[str, Sequence[int | Sequence[int]]], d: str | None, e, f: Any
+    ): ...
+
+    check_options(reader, {"a": 1, "b": range(3), "c": {"x": [0, (1, 2)]}, "d": Path("x"), "e": 1, "f": {}, "g": 2})
+    check_options(reader, {"a": np.float32(1), "b": np.arange(3), "c": {}, "d": None})
+
+    def outside(a: "Nowhere"): ...  # noqa: F821
+
+    check_options(outside, {"a": 3})

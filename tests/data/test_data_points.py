@@ -234,7 +234,7 @@ def test_crop_policies_that_cannot_be_meant(tmp_path):
         CropPolicy("detector_box")
     with pytest.raises(InputError, match=r"uses no data\.options\.boxes"):
         CropPolicy("gt_box", boxes="a.csv")
-    with pytest.raises(InputError, match="must not be negative"):
+    with pytest.raises(InputError, match="must be 0 or more and finite"):
         CropPolicy(pad=-0.1)
     (tmp_path / "boxes.csv").write_text("name,x1,y1,x2,y2\na,1,2,11,12\na,1,2,11,12\n")
     with pytest.raises(InputError, match=r"1 names have two boxes or more \(first: a\)"):

@@ -6,6 +6,7 @@ What does not live here: cutting (`placement`), checking that the box holds the 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -62,9 +63,9 @@ class CropPolicy:
         if (self.boxes is not None) != (self.policy == "detector_box"):
             needs = "needs data.options.boxes, a file of boxes" if self.boxes is None else "uses no data.options.boxes"
             raise InputError(f"data.options.crop = {self.policy}: {needs}")
-        if self.pad < 0 or self.pad_pixels < 0:
+        if not (0 <= self.pad < math.inf and 0 <= self.pad_pixels < math.inf):
             raise InputError(
-                f"data.options: pad and pad_pixels must not be negative, got {self.pad}, {self.pad_pixels}"
+                f"data.options: pad and pad_pixels must be 0 or more and finite, got {self.pad}, {self.pad_pixels}"
             )
 
     def window(self, box: Window) -> Window:

@@ -16,6 +16,7 @@ from limbeck.data.folder import read_folder
 from limbeck.data.hub import read_hub
 from limbeck.data.mask_layouts import read_cityscapes, read_voc_segmentation
 from limbeck.data.mask_sets import read_masks
+from limbeck.data.option_types import check_options
 from limbeck.data.point_layouts import read_300w, read_cofw, read_wflw
 from limbeck.data.point_sets import read_point_table, read_pts
 from limbeck.data.radio.record import Signals
@@ -101,8 +102,8 @@ def read_any(
         options: the reader's own further arguments.
 
     Raises:
-        InputError: an unknown reader, field or option, neither a `RawData` nor `Signals` returned, or an option
-            that it needs and nobody gave.
+        InputError: an unknown reader, field or option, an option of another type than its annotation says, neither a
+            `RawData` nor `Signals` returned, or an option that it needs and nobody gave.
     """
     settings, options = settings or {}, options or {}
     reader = find_part("data set", name, DATA, where="data.name")
@@ -130,6 +131,7 @@ def read_any(
     ]
     if missing:
         raise InputError(f"data.options.{missing[0]}: '{name}' needs it")
+    check_options(reader, options)
     raw = reader(**handed, **options)
     if isinstance(raw, Signals):
         return raw
