@@ -83,7 +83,10 @@ def test_recordings_are_cut_to_what_every_span_holds(tmp_path: Path) -> None:
     assert (found.name, found.recordings, found.length) == ("sigmf", 4, 128)  # 150 samples of r3 at half its rate
     assert found.options == {"label": "core:label", "sample_rate": 1e6, "snr": "lab:snr_db", "frame_length": 128}
     assert found.counts == {"BPSK": 4, "QPSK": 3}
-    assert found.problems == ("2 sample rates, 1e+06 to 2e+06 Hz: all are resampled to the lowest",)
+    assert found.problems == (
+        "2 sample rates, 1e+06 to 2e+06 Hz: all are resampled to the lowest",
+        "154 samples at the ends of 4 spans are less than a frame of 128, and left out",
+    )
 
 
 def test_classes_of_whole_recordings(tmp_path: Path) -> None:
@@ -92,7 +95,35 @@ def test_classes_of_whole_recordings(tmp_path: Path) -> None:
     found = look_at_signals(tmp_path / "air")
     assert found.options == {"label": "global:core:description", "frame_length": 1024}
     assert found.counts == {"AM": 1, "FM": 2}
-    assert found.problems == ("of one recording each, and so in one split only: AM",)
+    assert found.problems == (
+        "1,428 samples at the ends of 3 spans are less than a frame of 1024, and left out",
+        "of one recording each, and so in one split only: AM",
+    )
+
+
+def test_a_cell_without_frames_is_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", X=frames(7), y=[0, 0, 0, 0, 1, 1, 1], snr=[0, 0, 2, 2, 0, 0, 0], classes=["A", "B"])
+    found = look_at_signals(tmp_path / "a.npz")
+    assert found.problems == ("class 'B' has no frame at 2 dB: a run needs some; leave the class or the SNR out",)
+    assert (found.per_cell, found.is_measured) == ((0, 3), False)
+
+
+def test_a_measured_snr_is_told_in_steps(tmp_path: Path) -> None:
+    snr = np.random.default_rng(0).uniform(-3, 3, 30)
+    np.savez(tmp_path / "a.npz", X=frames(30), y=np.arange(30) % 2, snr=snr, classes=["A", "B"])
+    found = look_at_signals(tmp_path / "a.npz")
+    assert found.snrs == (-2.0, 0.0, 2.0)
+    assert (found.per_cell, found.is_measured) == ((15, 15), True)
+    assert found.problems == ("the SNR is measured (30 values): told and divided in steps of 2 dB",)
+
+
+def test_what_gives_no_frame_is_told(tmp_path: Path) -> None:
+    for number in range(3):
+        record(tmp_path / "air", f"r{number}", 600, (0, 128, {"core:label": "A"}), (200, 40, {"core:label": "B"}))
+    found = look_at_signals(tmp_path / "air")
+    place = tmp_path / "air" / "r0.sigmf-meta"
+    told = f"3 spans or recordings left out; first: {place}: the span at sample 200 has 40, less than a frame of 64"
+    assert found.problems == (told,)
 
 
 def test_what_cannot_be_used_is_told_in_one_line(tmp_path: Path) -> None:

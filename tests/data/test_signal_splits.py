@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,9 @@ import pytest
 import torch
 
 from limbeck.data import Augment, Loader, open_data
-from limbeck.data.radio import Signals, make_signals
-from limbeck.data.signal_splits import open_signals
+from limbeck.data.radio import Signals, make_signals, read_signals
+from limbeck.data.radio.levels import snr_levels
+from limbeck.data.signal_splits import all_signals, open_signals
 from limbeck.errors import InputError
 
 CLASSES, SNRS = ("BPSK", "QPSK", "WBFM"), (-4.0, 10.0)
@@ -167,7 +170,7 @@ def test_a_recording_never_crosses_splits() -> None:
         assert len(seen) == 8
         assert "snr" not in next(Loader(splits.train, batch_size=4, augment=None).epoch(0)).further
     with pytest.raises(InputError, match="too few recordings to hold out a test set"):
-        open_signals(recorded({0: 30}), name="sigmf", where="here", validation=0.3, test=0.3)
+        open_signals(replace(recorded({0: 30}), classes=("A",)), name="sigmf", where="here", validation=0.3, test=0.3)
 
 
 def test_equal_frames_in_two_splits_are_told() -> None:
@@ -209,3 +212,115 @@ def test_a_set_of_frames_is_filtered_by_class_and_snr(splits, home: Path) -> Non
         open_data("signals", path=str(file), options={"snrs": [4]})
     with pytest.raises(InputError, match="unknown class 'BPS'"):
         open_data("signals", path=str(file), options={"classes": ["BPS"]})
+
+
+def lacking(home: Path, **more: object) -> str:
+    """A set without a frame of C at 10 dB."""
+    cells = [(label, snr) for label in range(3) for snr in (0, 10) if (label, snr) != (2, 10)]
+    y, snr = (np.repeat([cell[place] for cell in cells], 10) for place in (0, 1))
+    X = np.random.default_rng(0).normal(size=(50, 2, 16)).astype(np.float32)
+    np.savez(home / "lacking.npz", X=X, y=y, snr=snr, classes=["A", "B", "C"], **more)
+    return str(home / "lacking.npz")
+
+
+def test_a_cell_without_frames_is_refused_unless_it_is_left_out(tmp_path: Path) -> None:
+    path = lacking(tmp_path)
+    with pytest.raises(
+        InputError, match="class 'C' has no frame at 10 dB; add some, or leave the class or the SNR out"
+    ):
+        open_data("signals", path=path)
+    assert open_data("signals", path=path, options={"snrs": [0]}).report["counts"]["test"] == 6
+    assert open_data("signals", path=path, options={"classes": ["A", "B"]}).report["counts"]["test"] == 8
+    cells = {
+        (name, snr): np.ones((4, 2, 16), np.float32) for name in "AB" for snr in (0, 10) if (name, snr) != ("B", 10)
+    }
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(cells))
+    with pytest.raises(InputError, match="class 'B' has no frame at 10 dB"):
+        open_data("radioml2016", path=str(tmp_path / "a.pkl"))
+    some = open_data("radioml2016", path=str(tmp_path / "a.pkl"), options={"snrs": [0]}, test=0.25, validation=0.25)
+    assert some.report["counts"] == {"train": 4, "validation": 2, "test": 2}
+
+
+def test_sets_that_are_only_judged_may_lack_cells(tmp_path: Path) -> None:
+    found = read_signals(lacking(tmp_path))
+    judged = all_signals(found, name="lacking")
+    assert len(judged) == 50
+    assert np.bincount(judged.cells()).tolist() == [10] * 5
+
+
+def measured(count: int = 400, **more: object) -> Signals:
+    """Frames of two classes with an SNR each of their own, from -10 to 20 dB."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(count, 2, 16)).astype(np.float32)
+    return Signals(X, np.arange(count) % 2, rng.uniform(-10, 20, count).astype(np.float32), ("A", "B"), **more)
+
+
+def test_a_measured_snr_counts_in_steps() -> None:
+    found = measured()
+    assert found.is_measured
+    assert np.abs(found.levels - found.snr).max() <= 1
+    assert set(np.unique(found.levels).tolist()) == set(range(-10, 21, 2))
+    splits = open_signals(found, name="m", where="here", validation=0.2, test=0.2)
+    assert splits.report["warnings"] == ["the SNR is measured (400 values): told and divided in steps of 2 dB"]
+    for one in (splits.train, splits.validation, splits.test):
+        # a part of the set has the levels of the whole, and keeps what was measured
+        np.testing.assert_array_equal(one.levels, 2 * np.round(one.snr / 2))
+        assert one.take([3, 1]).levels.tolist() == one.levels[[3, 1]].tolist()
+    assert len(np.unique(splits.test.cells())) <= 32
+    shares = [np.bincount(one.cells(), minlength=32) for one in (splits.train, splits.test)]
+    assert (np.abs(shares[1] / (shares[0] + shares[1]) - 0.23) < 0.13).all()
+    few = open_signals(measured(2000), name="m", where="here", validation=0, test=0.2, limit_per_cell=2)
+    assert len(few.train) == 2 * len(np.unique(few.test.cells()))
+
+
+@pytest.mark.parametrize(
+    ("snr", "levels"),
+    [
+        ([-3, 5, 5, 7, 9, 11], [-3, 5, 5, 7, 9, 11]),  # whole numbers were set, however few frames have them
+        ([7.5] * 9 + [2.5] * 8, [7.5] * 9 + [2.5] * 8),  # so were broken ones that many frames have
+        ([7.5, 2.5, 2.6], [8, 2, 2]),
+        ([-0.4, 0.3, 0.9], [0, 0, 0]),
+        (list(range(-50, 50)), [2 * round(one / 2) for one in range(-50, 50)]),  # too many to be told one by one
+    ],
+)
+def test_few_values_of_snr_are_levels_as_they_are(snr: list, levels: list) -> None:
+    found = snr_levels(np.array(snr))
+    assert found.tolist() == levels
+    assert not np.signbit(found[found == 0]).any()
+
+
+def test_a_measured_snr_is_filtered_by_steps(tmp_path: Path) -> None:
+    found = measured()
+    np.savez(tmp_path / "m.npz", X=found.X, y=found.y, snr=found.snr, classes=["A", "B"])
+    some = open_data("signals", path=str(tmp_path / "m.npz"), options={"snrs": [4, -2]}, validation=0)
+    assert set(some.train.levels.tolist()) == {4, -2}
+    assert np.abs(some.train.snr - some.train.levels).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"classes": []}, "classes: must name at least one"),
+        ({"classes": ["A", "A"]}, "classes: must name at least one, each once"),
+        ({"snrs": []}, "snrs: must name at least one"),
+        ({"snrs": [float("nan")]}, "snrs: must be finite numbers in dB, got nan"),
+    ],
+)
+def test_choices_that_leave_nothing_are_refused(tmp_path: Path, options: dict, words: str) -> None:
+    path = lacking(tmp_path)
+    with pytest.raises(InputError, match=words):
+        open_data("signals", path=path, options=options)
+
+
+def test_frames_of_another_generator_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {**OPTIONS, "frames_per_cell": 3}
+    open_data("radio", path=str(tmp_path), options=small, test=0.4, validation=0)
+    monkeypatch.setattr("limbeck.data.signal_readers.GENERATOR", 10_000)
+    open_data("radio", path=str(tmp_path), options=small, test=0.4, validation=0)
+    assert len(list((tmp_path / "radio").glob("*.npz"))) == 2
+
+
+@pytest.mark.parametrize("processes", [0, -1])
+def test_frames_are_made_by_a_process_at_least(home: Path, processes: int) -> None:
+    with pytest.raises(InputError, match=f"processes: must be a whole number from 1 to 1024, got {processes}"):
+        open_data("radio", path=str(home), options={**OPTIONS, "processes": processes})

@@ -6,20 +6,21 @@ What does not live here: pictures (`look`), reading signals for a run (`signal_r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from limbeck.data.radio.levels import count_cells, missing_cells
 from limbeck.data.radio.radioml_2018 import RML2018_CLASSES, check_layout, read_labels
 from limbeck.data.radio.record import Signals
 from limbeck.data.radio.sigmf import DATA, META, Recording, Span, find_recordings, open_recording
 from limbeck.data.radio.signal_files import HDF5_SUFFIXES, require_h5py
 from limbeck.data.readers import read_any
 from limbeck.data.signal_readers import find_signals
-from limbeck.data.signal_splits import hash_frames
+from limbeck.data.signal_splits import hash_frames, left_out_line, measured_line
 from limbeck.errors import InputError
 
 __all__ = ["FEWEST_RECORDINGS", "SignalLook", "is_signals", "look_at_signals"]
@@ -41,10 +42,11 @@ class SignalLook:
         counts: frames by class, in the order of the labels.
         length: samples of a frame.
         snrs: levels in dB, from low to high; None = unknown.
-        per_cell: fewest and most frames of a class, at an SNR where those are known.
+        per_cell: fewest and most frames of a class, at an SNR where those were set.
         recordings: that the frames are of; None = every frame stands alone.
         problems: one line each.
         options: of the reader, for `[data.options]`.
+        is_measured: whether each frame has an SNR of its own, and `snrs` are the steps that it is told in.
     """
 
     name: str
@@ -56,6 +58,7 @@ class SignalLook:
     recordings: int | None = None
     problems: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
+    is_measured: bool = False
 
     @property
     def frames(self) -> int:
@@ -79,8 +82,7 @@ def look_at_signals(path: str | Path) -> SignalLook:
     """Read signals as a run would, and tell what there is. Recordings are cut into frames of up to 1024 samples.
 
     Raises:
-        InputError: nothing there, or what no run can use: frames without power, a class missing at some SNR, recordings
-            without classes, ...
+        InputError: nothing there, or what cannot be read: frames without power, recordings without classes, ...
     """
     place = Path(path).expanduser()
     name = find_signals(place)
@@ -92,32 +94,36 @@ def look_at_signals(path: str | Path) -> SignalLook:
         options, problems = _cutting([open_recording(one) for one in find_recordings(place)])
     found = read_any(name, {"path": str(path)}, options=options)
     assert isinstance(found, Signals)
-    problems += _repeated(found)
+    problems += [*found.notes, *left_out_line(found), *_repeated(found)]
     recordings = None
     if found.groups is not None:
         recordings = len(np.unique(found.groups))
         problems += _in_few_recordings(found, recordings)
     return _look(
-        found.y,
-        found.snr,
-        found.classes,
+        found,
+        problems,
         name=name,
         path=str(path),
         length=found.X.shape[2],
         recordings=recordings,
-        problems=tuple(problems),
         options=options,
     )
 
 
-def _look(y: np.ndarray, snr: np.ndarray | None, classes: tuple[str, ...], **facts: Any) -> SignalLook:
-    levels, level = (np.zeros(1), np.zeros(len(y), np.intp)) if snr is None else np.unique(snr, return_inverse=True)
-    cells = np.bincount(y * len(levels) + level.reshape(-1), minlength=len(classes) * len(levels))
-    counts = cells.reshape(len(classes), -1).sum(1)
+def _look(found: Signals, problems: Sequence[str], **facts: Any) -> SignalLook:
+    levels, cells = count_cells(found.y, found.levels, len(found.classes))
+    if (missing := missing_cells(found.y, found.full_cells, found.classes)) is not None:
+        problems = [*problems, f"{missing}: a run needs some; leave the class or the SNR out"]
+    counts = cells.sum(1)
+    problems = [*measured_line(found), *problems]
+    if found.is_measured:  # what happened to be measured fills no cells
+        cells = counts
     return SignalLook(
-        counts={name: int(count) for name, count in zip(classes, counts, strict=True)},
-        snrs=None if snr is None else tuple(float(one) for one in levels),
+        counts={name: int(count) for name, count in zip(found.classes, counts, strict=True)},
+        snrs=None if found.snr is None else tuple(float(one) for one in levels),
         per_cell=(int(cells.min()), int(cells.max())),
+        is_measured=found.is_measured,
+        problems=tuple(problems),
         **facts,
     )
 
@@ -131,7 +137,8 @@ def _look_at_radioml_2018(place: Path, path: str) -> SignalLook:
             length = int(file["X"].shape[1])
     except OSError as error:
         raise InputError(f"{place}: cannot be read, or is truncated ({str(error).splitlines()[0]})") from error
-    return _look(y, snr, RML2018_CLASSES, name="radioml2018", path=path, length=length)
+    labels = Signals(np.empty((0, 2, length), np.float32), y, snr, RML2018_CLASSES)
+    return _look(labels, [], name="radioml2018", path=path, length=length)
 
 
 def _cutting(recordings: list[Recording]) -> tuple[dict[str, Any], list[str]]:
@@ -159,8 +166,6 @@ def _cutting(recordings: list[Recording]) -> tuple[dict[str, Any], list[str]]:
         options["snr"] = levels[0]
     shortest = min(span.count * scale[recording.sample_rate] for recording, span in spans)
     options["frame_length"] = next((length for length in LENGTHS if length <= shortest), LENGTHS[-1])
-    if shortest < LENGTHS[-1]:
-        problems.append(f"spans with a class are as short as {shortest:.0f} samples: those make no frame")
     return options, problems
 
 

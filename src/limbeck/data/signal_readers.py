@@ -1,17 +1,15 @@
 """Readers of signals by a recipe's fields: made by the generator, RadioML's files, sets of frames, SigMF recordings.
 
-What does not live here: the readers and the generator themselves (`radio`), dividing what they give (`signal_splits`).
+What does not live here: the readers and the generator themselves (`radio`), what they were asked
+for (`radio.choices`), dividing what they give (`signal_splits`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from limbeck.console import say
 from limbeck.data.radio import (
@@ -22,10 +20,11 @@ from limbeck.data.radio import (
     read_signals,
     write_signals,
 )
+from limbeck.data.radio.choices import choose
 from limbeck.data.radio.sigmf import DATA, META
 from limbeck.data.radio.signal_files import HDF5_SUFFIXES, require_h5py
-from limbeck.data.radio.signals import check_order
-from limbeck.errors import InputError, unknown_name
+from limbeck.data.radio.signals import GENERATOR, check_order, check_processes
+from limbeck.errors import InputError
 from limbeck.files import fingerprint
 
 __all__ = [
@@ -76,7 +75,9 @@ def read_made_radio(
         "length": length,
         "fixed_channels": fixed_channels,
     }
-    key = fingerprint({**asked, "profile": repr(order.profile)})[:12]
+    if processes is not None:
+        check_processes(processes)
+    key = fingerprint({**asked, "profile": repr(order.profile), "generator": GENERATOR})[:12]
     file = Path(path or HOME).expanduser() / "radio" / f"{order.profile.name}-{key}.npz"
     if not file.exists():
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -96,7 +97,7 @@ def read_radioml2016(
         classes: in the order of the labels; None = all, sorted.
         snrs: in dB; None = all.
     """
-    return _chosen(read_radioml_2016(_given(path, "RML2016.10a_dict.pkl")), classes, snrs)
+    return choose(read_radioml_2016(_given(path, "RML2016.10a_dict.pkl")), classes, snrs)
 
 
 def read_radioml2018(
@@ -141,7 +142,7 @@ def read_signal_set(
         classes: in the order of the labels; None = all.
         snrs: in dB; None = all.
     """
-    return _chosen(read_signals(_given(path, "a set of frames (.npz, .h5)")), classes, snrs)
+    return choose(read_signals(_given(path, "a set of frames (.npz, .h5)")), classes, snrs)
 
 
 def read_sigmf_set(
@@ -207,42 +208,3 @@ def _given(path: str | None, what: str) -> Path:
     if path is None:
         raise InputError(f"data.path: missing; give the path of {what}")
     return Path(path).expanduser()
-
-
-def _chosen(found: Signals, classes: Sequence[str] | None, snrs: Sequence[float] | None) -> Signals:
-    """Only frames of these classes and SNRs; the same where neither is given.
-
-    Raises:
-        InputError: one of them is not there.
-    """
-    if classes is None and snrs is None:
-        return found
-    wanted = np.ones(len(found), bool)
-    names = found.classes if classes is None else tuple(classes)
-    for name in names:
-        if name not in found.classes:
-            raise unknown_name("class", str(name), found.classes, where="data.options.classes")
-    if len(set(names)) < len(names):
-        raise InputError(f"data.options.classes: each once, got {list(names)}")
-    new = np.full(len(found.classes), -1)
-    new[[found.classes.index(name) for name in names]] = np.arange(len(names))
-    y = new[found.y]
-    wanted &= y >= 0
-    if snrs is not None:
-        if found.snr is None:
-            raise InputError("data.options.snrs: the set does not say the SNR of its frames; leave it out")
-        there = np.unique(found.snr)
-        for level in snrs:
-            if level not in there:
-                levels = ", ".join(f"{one:g}" for one in there)
-                raise InputError(f"data.options.snrs: no frame at {level:g} dB (there are {levels})")
-        wanted &= np.isin(found.snr, np.array(snrs, np.float32))
-    rows = np.flatnonzero(wanted)
-    return replace(
-        found,
-        X=np.ascontiguousarray(found.X[rows]),
-        y=y[rows],
-        snr=None if found.snr is None else found.snr[rows],
-        classes=names,
-        groups=None if found.groups is None else found.groups[rows],
-    )

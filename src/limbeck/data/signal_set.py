@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from limbeck.data.radio.levels import cell_numbers
 from limbeck.data.split import choose_rows
 
 __all__ = ["SignalSet"]
@@ -25,6 +26,7 @@ class SignalSet:
         class_names: by index.
         labels: [N] int64.
         snr: [N] float32 in dB; None where it is unknown.
+        levels: [N] float32 in dB, the level that each frame counts to: what is told by SNR is told by these.
         image_size: (1, samples of a frame), as networks for signals take it.
         fit: nothing is cut or padded; as a `PictureSet` has it.
         targets: None: one class each.
@@ -35,6 +37,7 @@ class SignalSet:
     class_names: tuple[str, ...]
     labels: np.ndarray
     snr: np.ndarray | None
+    levels: np.ndarray | None
     image_size: tuple[int, int]
     _frames: np.ndarray = field(repr=False)
     _rows: np.ndarray = field(repr=False)
@@ -70,16 +73,13 @@ class SignalSet:
 
     def cells(self) -> np.ndarray:
         """[N] int64, a number for each pair of class and SNR."""
-        if self.snr is None:
-            return self.labels
-        levels, level = np.unique(self.snr, return_inverse=True)
-        return self.labels * len(levels) + level.reshape(-1)
+        return cell_numbers(self.labels, self.levels)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> SignalSet:
         """The set of only these frames, in this order."""
         indices = np.asarray(indices, np.int64)
-        snr = None if self.snr is None else self.snr[indices]
-        return replace(self, labels=self.labels[indices], snr=snr, _rows=self._rows[indices])
+        snr, levels = (None if values is None else values[indices] for values in (self.snr, self.levels))
+        return replace(self, labels=self.labels[indices], snr=snr, levels=levels, _rows=self._rows[indices])
 
     def limited(self, limit: int, *, seed: int = 0) -> SignalSet:
         """A subset of at most `limit` frames, stratified by class and SNR, in the old order."""

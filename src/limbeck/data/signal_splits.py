@@ -15,6 +15,7 @@ import numpy as np
 
 from limbeck.data.inspect import find_shared
 from limbeck.data.picture_set import DataSplits
+from limbeck.data.radio.levels import STEP, check_cells
 from limbeck.data.radio.record import Signals, slices
 from limbeck.data.remembered import recall, remember, remembered_at
 from limbeck.data.signal_set import SignalSet
@@ -22,10 +23,11 @@ from limbeck.data.split import choose_rows, hold_out
 from limbeck.errors import InputError
 from limbeck.files import fingerprint
 
-__all__ = ["all_signals", "hash_frames", "open_signals", "refuse_picture_fields"]
+__all__ = ["all_signals", "hash_frames", "left_out_line", "measured_line", "open_signals", "refuse_picture_fields"]
 
 VALIDATION_SALT = 1_000_003  # another order than the test's
 EXAMPLES = 10
+LISTED = 200  # entries of `left_out` in a report; the count is always whole
 PICTURES_ONLY: Mapping[str, Any] = {"unlabelled": None, "image_size": None, "fit": "crop"}
 """Fields of a data section that signals do not have, at what they are where nobody asked."""
 
@@ -56,8 +58,10 @@ def open_signals(
         cache: folder that remembers what looking at mapped frames gave.
 
     Raises:
-        InputError: too few frames or recordings to hold any out, fewer in a cell than asked for.
+        InputError: a class without frames, or without any at an SNR that was set; too few frames or recordings to hold
+            any out, fewer in a cell than asked for.
     """
+    check_cells(found.y, found.full_cells, found.classes, where=where)
     cells, groups = found.cells(), found.groups
     stratify = found.y if groups is not None else cells
 
@@ -67,7 +71,8 @@ def open_signals(
         return rows[kept], rows[held]
 
     unit = "frames of each class and SNR" if groups is None else "recordings"
-    rows, division, warnings = np.arange(len(found)), {}, []
+    rows, division, warnings = np.arange(len(found)), {}, [*found.notes]
+    warnings += [*measured_line(found), *left_out_line(found)]
     rows, division["test"] = hold(rows, test, 0)
     if not len(rows) or not len(division["test"]):
         raise InputError(f"{where}: too few {unit} to hold out a test set (data.test = {test:g}); give more")
@@ -109,8 +114,10 @@ def open_signals(
         report={
             "counts": {split: len(one) for split, one in sets.items()},
             "class_counts": {split: one.class_counts().tolist() for split, one in sets.items()},
-            "left_out": [],
-            "left_out_count": 0,
+            "left_out": [
+                {"split": "all", "source": source, "reason": reason} for source, reason in found.left_out[:LISTED]
+            ],
+            "left_out_count": len(found.left_out),
             "leakage": leakage,
             "warnings": warnings + told,
         },
@@ -121,6 +128,22 @@ def open_signals(
 def all_signals(found: Signals, *, name: str) -> SignalSet:
     """All frames as one set, to judge a finished model on."""
     return _signal_set(found, name, "test", np.arange(len(found)), (1, found.X.shape[2]))
+
+
+def measured_line(found: Signals) -> list[str]:
+    """What reports and first looks say of an SNR that was measured."""
+    if found.snr is None or not found.is_measured:
+        return []
+    values = len(np.unique(found.snr))
+    return [f"the SNR is measured ({values:,} values): told and divided in steps of {STEP:g} dB"]
+
+
+def left_out_line(found: Signals) -> list[str]:
+    """What reports and first looks say of spans and recordings that gave no frame."""
+    if not found.left_out:
+        return []
+    source, reason = found.left_out[0]
+    return [f"{len(found.left_out)} spans or recordings left out; first: {source}: {reason}"]
 
 
 def refuse_picture_fields(fields: Mapping[str, Any], name: str) -> None:
@@ -135,8 +158,10 @@ def refuse_picture_fields(fields: Mapping[str, Any], name: str) -> None:
 
 
 def _signal_set(found: Signals, name: str, split: str, rows: np.ndarray, size: tuple[int, int]) -> SignalSet:
-    snr = None if found.snr is None else found.snr[rows]
-    return SignalSet(name, split, found.classes, found.y[rows], snr, size, found.X, rows, found.names, found.groups)
+    snr, levels = (None if values is None else values[rows] for values in (found.snr, found.levels))
+    return SignalSet(
+        name, split, found.classes, found.y[rows], snr, levels, size, found.X, rows, found.names, found.groups
+    )
 
 
 def _first_of_cells(
@@ -146,7 +171,7 @@ def _first_of_cells(
     by_cell = {int(cell): rows[cells[rows] == cell] for cell in np.unique(cells[rows])}
     least = min(by_cell.values(), key=len)
     if len(least) < count:
-        snr = "" if found.snr is None else f" at {found.snr[least[0]]:g} dB"
+        snr = "" if found.levels is None else f" at {found.levels[least[0]]:g} dB"
         raise InputError(
             f"data.limit_per_cell = {count}: {where} has {len(least)} training frames of "
             f"'{found.classes[found.y[least[0]]]}'{snr}"

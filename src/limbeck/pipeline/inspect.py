@@ -29,12 +29,13 @@ def inspection_text(tree: dict[str, Any]) -> str:
 def _signal_rows(tree: dict[str, Any]) -> list[tuple[str, str]]:
     counts, snrs, (fewest, most) = tree["counts"], tree["snrs"], tree["per_cell"]
     recordings = "" if tree["recordings"] is None else f", of {tree['recordings']} recordings"
-    cell = "class" if snrs is None else "class and SNR"
+    cell = "class" if snrs is None or tree["is_measured"] else "class and SNR"
+    kind = "steps of a measured one" if tree["is_measured"] else "levels"
     rows = [
         ("reader", tree["name"]),
         ("frames", f"{tree['frames']:,} of {tree['length']} samples{recordings}"),
         ("classes", f"{len(counts)}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())),
-        ("SNR", "unknown" if snrs is None else f"{len(snrs)} levels: {', '.join(f'{one:g}' for one in snrs)} dB"),
+        ("SNR", "unknown" if snrs is None else f"{len(snrs)} {kind}: {', '.join(f'{one:g}' for one in snrs)} dB"),
         (
             "per cell",
             f"{fewest:,} to {most:,} frames of a {cell}" if fewest < most else f"{most:,} frames of each {cell}",

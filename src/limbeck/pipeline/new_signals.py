@@ -50,9 +50,9 @@ def signal_recipe_text(
             f"{look.path}: recordings are held out as wholes, and at least {FEWEST_RECORDINGS} are needed, not {look.recordings}"
         )
     if look.recordings is None and look.per_cell[0] < 3:
+        at = "" if look.snrs is None or look.is_measured else " at some SNR"
         raise InputError(
-            f"{look.path}: a class has {look.per_cell[0]} frames{'' if look.snrs is None else ' at some SNR'}; at least 3 "
-            "are needed to hold any out"
+            f"{look.path}: a class has {look.per_cell[0]} frames{at}; at least 3 are needed to hold any out"
         )
     batch = 128 if look.frames >= 3000 else 32 if look.frames >= 300 else 8  # at least a few steps in an epoch
     rows = [f"{key} = {as_toml(value)}" for key, value in look.options.items()]

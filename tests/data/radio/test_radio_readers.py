@@ -2,6 +2,7 @@
 
 import builtins
 import codecs
+import hashlib
 import json
 import os
 import pickle
@@ -21,6 +22,7 @@ from limbeck.data.radio import (
     write_signals,
 )
 from limbeck.data.radio.sigmf import open_recording
+from limbeck.data.signal_splits import open_signals
 from limbeck.data.split import hold_out
 from limbeck.errors import InputError
 
@@ -177,7 +179,6 @@ def changed(**cells):
         (pickle.dumps(changed(a=np.array([[[None]]]))), "object"),
         (pickle.dumps(changed(a=np.full((3, 2, 16), np.nan, np.float32))), "frame 3 holds a value that is not finite"),
         (pickle.dumps(changed(a=np.zeros((1, 2, 16), np.float32))), "frame 3 is all zeros"),
-        (pickle.dumps({k: v for k, v in small_cells().items() if k != ("BPSK", 2)}), "'BPSK' has no frame at 2 dB"),
     ],
 )
 def test_wrong_pickles_are_told_in_one_line(tmp_path, content, words):
@@ -257,7 +258,11 @@ def test_2018_may_be_in_any_order(tmp_path, monkeypatch):
         ({"X": np.full((36, 32, 2), np.inf, np.float32)}, {}, "not finite"),
         ({"X": np.zeros((36, 32, 2), np.float32)}, {}, "all zeros"),
         ({}, {"snrs": [1]}, "no frame at 1 dB"),
-        ({}, {"classes": ["OOK", "BPSK"]}, "'BPSK' has no frame at -20 dB"),
+        ({}, {"classes": ["OOK", "BPSK"]}, "has no frame of 'BPSK'"),
+        ({}, {"classes": ["OOK", "OOK"]}, "classes: must name at least one, each once"),
+        ({}, {"classes": []}, "classes: must name at least one, each once"),
+        ({}, {"snrs": []}, "snrs: must name at least one"),
+        ({}, {"snrs": [float("nan")]}, "snrs: must be finite numbers"),
         ({}, {"frames_per_cell": 4}, "has 3 of 'OOK' at -20 dB"),
         ({}, {"classes": ["OKO"]}, "did you mean 'OOK'"),
         ({}, {"frames_per_cell": 0}, "frames_per_cell"),
@@ -333,8 +338,11 @@ def test_npz_of_anyone(tmp_path):
         ({"y": np.array([0, 1, 0])}, r"y is \[3\]"),
         ({"y": np.array([0, 1, 0, 2])}, "label 2 is outside"),
         ({"y": np.array([0.0, 1, 0, 1])}, "whole numbers"),
-        ({"y": np.array([0, 0, 0, 0])}, "class 'b' has no frame"),
-        ({"snr": np.array([0, 0, 0, 2])}, r"no frame at 2 dB"),
+        ({"classes": np.array(["a", "a"])}, "two classes have the name 'a'"),
+        ({"classes": np.array(["a", "b\nc"])}, r"class name 'b\\nc' must be one line"),
+        ({"classes": np.array(["a", ""])}, "class name '' must be one line"),
+        ({"X": np.ones((4, 2, 15), np.float32)}, "at least 16 samples, not 15"),
+        ({"snr": np.array([0, 0, 0, 1e9])}, "snr holds"),
         ({"snr": np.array([0, 0, 0, np.nan])}, "snr holds"),
         ({"X": np.zeros((4, 2, 20), np.float32)}, "frame 0 is all zeros"),
     ],
@@ -501,7 +509,7 @@ def test_splits_take_recordings_as_wholes(tmp_path):
         ({"core:dataset": "gone.iq"}, "gone.iq, is not beside it"),
         ({"core:sample_rate": "fast"}, "core:sample_rate"),
         ({"core:metadata_only": True}, "has no data"),
-        ({"annotations": [span(0, 20, "a", snr="high")]}, "must be a number, got 'high'"),
+        ({"annotations": [span(0, 20, "a", snr="high")]}, "must be a number in dB, got 'high'"),
     ],
 )
 def test_metadata_that_disagrees_is_told_in_one_line(tmp_path, change, words):
@@ -512,6 +520,9 @@ def test_metadata_that_disagrees_is_told_in_one_line(tmp_path, change, words):
     assert "\n" not in str(caught.value)
 
 
+BAD_RATES = (0, -1e6, float("nan"), float("inf"))
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -519,7 +530,9 @@ def test_metadata_that_disagrees_is_told_in_one_line(tmp_path, change, words):
         ({"hop": 0}, "hop"),
         ({"channel": 1}, "has 1, counted from 0"),
         ({"sample_rate": 10.0}, "says no core:sample_rate"),
-        ({"classes": ["a", "b"]}, "'b' has no frame"),
+        ({"classes": ["b"]}, "no frame of 16 samples"),
+        ({"classes": []}, "classes: must name at least one"),
+        *(({"sample_rate": rate}, "sample_rate: must be a finite number of Hz above 0") for rate in BAD_RATES),
         ({"label": "global:"}, "label"),
     ],
 )
@@ -527,6 +540,91 @@ def test_wrong_cuts_are_told(tmp_path, options, words):
     record(tmp_path, "a", np.arange(200), annotations=[span(0, 50, "a")])
     with pytest.raises(InputError, match=words):
         read_sigmf(tmp_path, **{"frame_length": 16, **options})
+
+
+def test_what_gives_no_frame_is_told(tmp_path):
+    spans = [span(0, 40, "a"), span(40, 20, "b"), span(60, 10, "b"), {"core:sample_start": 90}]
+    record(tmp_path, "a", np.arange(200), annotations=spans, **{"core:sample_rate": 1e6})
+    record(tmp_path, "b", np.arange(200), annotations=[span(0, 32, "a")], **{"core:sample_rate": 2e6})
+    record(tmp_path, "c", np.arange(200), annotations=[{"core:sample_start": 0}])
+    found = read_sigmf(tmp_path, frame_length=16)
+    assert found.left_out == (
+        (str(tmp_path / "a.sigmf-meta"), "the span at sample 60 has 10, less than a frame of 16"),
+        (str(tmp_path / "c.sigmf-meta"), "nothing in it has 'core:label'"),
+    )
+    # 40 - 2 * 16 = 8 of the first span, 20 - 16 = 4 of the second, none of the third recording's 32
+    assert found.notes[0] == "12 samples at the ends of 2 spans are less than a frame of 16, and left out"
+    assert found.notes[1].startswith("recordings of several sample rates (1e+06 Hz, 2e+06 Hz) are cut as they are")
+    assert len(found.notes) == 2
+    whole = read_sigmf(tmp_path / "b.sigmf-meta", frame_length=16)
+    assert (whole.left_out, whole.notes) == ((), ())
+    # with a hop of 20 a frame of 16 is followed by 4 samples that nobody wants: of 40, none is a rest
+    assert read_sigmf(tmp_path / "a.sigmf-meta", frame_length=16, hop=20, classes=["a"]).notes == ()
+    splits = open_signals(found, name="sigmf", where="here", validation=0, test=0.3)
+    assert splits.report["left_out_count"] == 2
+    assert splits.report["left_out"][1] == {
+        "split": "all", "source": str(tmp_path / "c.sigmf-meta"), "reason": "nothing in it has 'core:label'"
+    }  # fmt: skip
+    assert splits.report["warnings"][:2] == list(found.notes)
+    assert splits.report["warnings"][2].startswith("2 spans or recordings left out; first: ")
+
+
+def test_sample_numbers_count_from_the_offset(tmp_path):
+    values = np.arange(400)
+    spans = [span(100, 40, "a"), span(140, 20, "b")]
+    captures = [{"core:sample_start": 100}]
+    path = record(tmp_path, "a", values, annotations=spans, captures=captures, **{"core:offset": 100})
+    recording = open_recording(path)
+    assert (recording.offset, recording.samples) == (100, 200)
+    assert [one.start for one in recording.spans] == [0, 40]
+    np.testing.assert_array_equal(recording.read(3, 2), [6 + 7j, 8 + 9j])
+    found = read_sigmf(path, frame_length=16)
+    assert found.X[:, 0, 0].tolist() == [0, 32, 80]
+    record(tmp_path, "a", values, annotations=spans, **{"core:offset": 100})
+    with pytest.raises(InputError, match=r"core:sample_start of a capture, 0, lies before core:offset = 100"):
+        open_recording(path)
+
+
+def test_data_is_held_against_its_hash(tmp_path):
+    values = np.arange(200)
+    right = hashlib.sha512(values.astype("<f4").tobytes()).hexdigest()
+    path = record(tmp_path, "a", values, annotations=[span(0, 50, "a")], **{"core:sha512": right.upper()})
+    assert len(read_sigmf(path, frame_length=16)) == 3
+    stored = bytearray(path.with_suffix(".sigmf-data").read_bytes())
+    stored[7] ^= 1
+    path.with_suffix(".sigmf-data").write_bytes(stored)
+    with pytest.raises(InputError, match=r"a\.sigmf-meta: a\.sigmf-data is damaged, or another file"):
+        read_sigmf(path, frame_length=16)
+
+
+def test_a_recording_that_is_named_twice_is_read_once(tmp_path):
+    path = record(tmp_path, "a", np.arange(200), annotations=[span(0, 64, "a")])
+    other = record(tmp_path, "b", np.arange(200), annotations=[span(0, 64, "a")])
+    (tmp_path / "link").symlink_to(tmp_path)
+    for paths in (
+        [path, path.with_suffix(".sigmf-data"), other],
+        [path, tmp_path],
+        [*sorted(tmp_path.glob("*.sigmf*"))],
+        [path, tmp_path / "link" / "a.sigmf-meta", other],
+    ):
+        found = read_sigmf(paths, frame_length=16)
+        assert found.names == (str(path), str(other))
+        assert found.groups.tolist() == [0] * 4 + [1] * 4
+
+
+def test_the_recording_that_is_wrong_is_named(tmp_path):
+    record(tmp_path, "a", np.arange(200) + 1, annotations=[span(0, 50, "a", snr=1)])
+    silent, lost = np.arange(200) + 1.0, np.arange(200) + 1.0
+    silent[40 + 32 : 40 + 64], lost[41] = 0, np.nan
+    for values, words in ((silent, "frame 1 is all zeros"), (lost, "frame 0 holds a value that is not finite")):
+        record(tmp_path, "b", values, annotations=[span(20, 64, "a", snr=1)])
+        with pytest.raises(InputError, match=rf"b\.sigmf-meta, span at sample 20: {words}"):
+            read_sigmf(tmp_path, frame_length=16)
+    record(tmp_path, "b", np.arange(200) + 1, annotations=[span(20, 64, "a", snr=float("inf"))])
+    with pytest.raises(
+        InputError, match=r"b\.sigmf-meta: 'snr' of the span at sample 20 must be a number in dB, got inf"
+    ):
+        read_sigmf(tmp_path, frame_length=16, snr="snr")
 
 
 def test_odd_ratios_and_files_are_told(tmp_path):

@@ -8,7 +8,7 @@ from limbeck.data.radio.profiles import PROFILES, Profile
 from limbeck.data.radio.radioml import read_radioml_2016
 from limbeck.data.radio.radioml_2018 import RML2018_CLASSES, convert_radioml_2018
 from limbeck.data.radio.record import Signals
-from limbeck.data.radio.sigmf import read_sigmf
+from limbeck.data.radio.sigmf_frames import read_sigmf
 from limbeck.data.radio.signal_sets import read_signals
 from limbeck.data.radio.signals import make_frames, make_signals, write_signals
 

@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 
 from limbeck.data.radio.array_pickle import load_arrays
-from limbeck.data.radio.record import Signals, check_signals
+from limbeck.data.radio.record import HIGHEST_SNR, Signals, check_signals
 from limbeck.errors import InputError
 
 __all__ = ["read_radioml_2016"]
-
-HIGHEST = 1000  # dB, of any SNR that is meant as one
 
 
 def read_radioml_2016(path: str | Path) -> Signals:
@@ -64,7 +62,7 @@ def check_key(key: Any, path: Path) -> tuple[str, float]:
     """
     if isinstance(key, tuple) and len(key) == 2 and isinstance(key[0], str | bytes):
         name = key[0].decode("latin1") if isinstance(key[0], bytes) else key[0]
-        if isinstance(key[1], int | float) and abs(key[1]) <= HIGHEST:
+        if isinstance(key[1], int | float) and abs(key[1]) < HIGHEST_SNR:
             return name, float(key[1])
     try:
         told = repr(key)[:80]

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.data.radio.record import SLICE, check_cells, check_frames, slices
+from limbeck.data.radio.choices import check_choices
+from limbeck.data.radio.levels import cell_numbers
+from limbeck.data.radio.record import SLICE, check_frames, slices
 from limbeck.data.radio.signal_files import require_h5py
 from limbeck.errors import InputError, unknown_name
 from limbeck.files import atomic_path, write_json
@@ -49,12 +51,11 @@ def convert_radioml_2018(
             not whole.
     """
     path, folder = Path(path), Path(folder)
+    check_choices(classes, snrs)
     names = tuple(classes or RML2018_CLASSES)
     for name in names:
         if name not in RML2018_CLASSES:
             raise unknown_name("class", str(name), RML2018_CLASSES, where="classes")
-    if len(set(names)) < len(names):
-        raise InputError(f"classes: each once, got {list(names)}")
     if frames_per_cell is not None and (type(frames_per_cell) is not int or frames_per_cell < 1):
         raise InputError(f"frames_per_cell: must be a whole number of at least 1, got {frames_per_cell!r}")
     h5py = require_h5py(path)
@@ -64,7 +65,10 @@ def convert_radioml_2018(
         with h5py.File(path) as file:
             check_layout(file, path)
             y, snr = read_labels(file, names, path)
-            rows = choose(y, snr, names, snrs, frames_per_cell, path)
+            for name in classes or ():
+                if names.index(name) not in y:
+                    raise InputError(f"classes: {path} has no frame of '{name}'")
+            rows = choose_rows(y, snr, names, snrs, frames_per_cell, path)
             y, snr = y[rows], snr[rows]
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "signals.json").unlink(missing_ok=True)  # while X is being written, the folder is not whole
@@ -118,7 +122,7 @@ def read_labels(file: Any, names: Sequence[str], path: Path) -> tuple[np.ndarray
     return y, snr
 
 
-def choose(
+def choose_rows(
     y: np.ndarray,
     snr: np.ndarray,
     names: Sequence[str],
@@ -139,11 +143,9 @@ def choose(
     rows = np.flatnonzero(wanted)
     if not len(rows):
         raise InputError(f"{path}: has no frame of {', '.join(names)}")
-    check_cells(y[rows], snr[rows], names, where=str(path))
     if frames_per_cell is None:
         return rows
-    _, level = np.unique(snr[rows], return_inverse=True)
-    cell = y[rows] * (level.max() + 1) + level.reshape(-1)
+    cell = cell_numbers(y[rows], snr[rows])
     by_cell = np.argsort(cell, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(cell[by_cell]) > 0])
     sizes = np.diff(np.r_[starts, len(rows)])

@@ -5,16 +5,20 @@ Not here: where frames come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from limbeck.data.radio.levels import cell_numbers, snr_levels
 from limbeck.errors import InputError
 
 __all__ = ["Signals", "check_frames", "check_signals"]
 
 SLICE = 4096  # frames looked at together
+SHORTEST_FRAME = 16  # samples
+LONGEST_NAME = 200  # characters
+HIGHEST_SNR = 1000  # dB, either side of 0: what lies beyond is meant for something else
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class Signals:
         classes: names.
         groups: [N] int64, recordings; frames of one must not be split. None = every frame stands alone.
         names: of the recordings, by group.
+        levels: [N] float32, the level of SNR that each frame counts to (`snr_levels`); None = as the SNR has it.
+        left_out: (source, reason) of what gave no frame.
+        notes: lines on the set as a whole, for reports.
     """
 
     X: np.ndarray
@@ -36,16 +43,30 @@ class Signals:
     classes: tuple[str, ...]
     groups: np.ndarray | None = None
     names: tuple[str, ...] = ()
+    levels: np.ndarray | None = None
+    left_out: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.levels is None and self.snr is not None:
+            object.__setattr__(self, "levels", snr_levels(self.snr))
 
     def __len__(self) -> int:
         return len(self.y)
 
     def cells(self) -> np.ndarray:
         """[N] int64, a number for each pair of class and SNR: what splits are stratified by."""
-        if self.snr is None:
-            return self.y.astype(np.int64)
-        _, level = np.unique(self.snr, return_inverse=True)
-        return self.y * (int(level.max()) + 1) + level.reshape(-1)
+        return cell_numbers(self.y, self.levels)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether frames have each an SNR of its own, which is rounded to levels."""
+        return self.snr is not None and self.levels is not None and not np.array_equal(self.snr, self.levels)
+
+    @property
+    def full_cells(self) -> np.ndarray | None:
+        """[N] levels that every class is to have frames at; None = of what was recorded or measured no class has to."""
+        return None if self.groups is not None or self.is_measured else self.levels
 
 
 def check_frames(frames: np.ndarray, *, where: str, first: int = 0) -> None:
@@ -83,8 +104,7 @@ def check_signals(found: Signals, *, where: str, look_at_values: bool = True) ->
         look_at_values: False = the frames' own were looked at when the set was written.
 
     Raises:
-        InputError: frames of another shape, lengths that differ, labels out of range, values that are not finite, a
-            class without frames, or without any at an SNR that others have.
+        InputError: frames of another shape, lengths that differ, labels out of range, values that are not finite.
     """
     X, y, snr = found.X, found.y, found.snr
     if X.ndim != 3 or X.shape[1] != 2 or X.dtype != np.float32:
@@ -92,31 +112,33 @@ def check_signals(found: Signals, *, where: str, look_at_values: bool = True) ->
         raise InputError(f"{where}: frames must be [N, 2, samples] float32, not {list(X.shape)} {X.dtype}{hint}")
     if not len(X):
         raise InputError(f"{where}: holds no frame")
+    if X.shape[2] < SHORTEST_FRAME:
+        raise InputError(f"{where}: frames must have at least {SHORTEST_FRAME} samples, not {X.shape[2]}")
+    check_names(found.classes, where=where)
     for name, values in (("y", y), ("snr", snr), ("groups", found.groups)):
         if values is not None and values.shape != (len(X),):
             raise InputError(f"{where}: {len(X)} frames, but {name} is {list(values.shape)}")
-    if snr is not None and not np.isfinite(snr).all():
-        raise InputError(f"{where}: snr holds a value that is not finite")
+    if snr is not None and not (np.abs(snr) < HIGHEST_SNR).all():
+        raise InputError(f"{where}: snr holds a value that is not finite, or is no SNR in dB")
     if y.min() < 0 or y.max() >= len(found.classes):
         wrong = y.min() if y.min() < 0 else y.max()
         raise InputError(f"{where}: label {wrong} is outside of 0 .. {len(found.classes) - 1}")
-    # what was recorded has the SNR that it had; what was made, or sorted into cells, has all of them
-    check_cells(y, snr if found.groups is None else None, found.classes, where=where)
     for piece in slices(len(X)) if look_at_values else ():
         check_frames(X[piece], where=where, first=piece.start)
     return found
 
 
-def check_cells(y: np.ndarray, snr: np.ndarray | None, classes: Sequence[str], *, where: str) -> None:
-    """Check that every class has frames, at every SNR.
+def check_names(classes: tuple[str, ...], *, where: str) -> None:
+    """Check that classes can be told apart, in one line.
 
     Raises:
-        InputError: one has not.
+        InputError: two have one name, or a name is empty, not of one line, or very long.
     """
-    levels, level = (np.zeros(1), np.zeros(len(y), np.intp)) if snr is None else np.unique(snr, return_inverse=True)
-    counts = np.bincount(y * len(levels) + level.reshape(-1), minlength=len(classes) * len(levels))
-    empty = np.argwhere(counts.reshape(len(classes), -1) == 0)
-    if len(empty):
-        name, at = classes[empty[0][0]], "" if snr is None else f" at {levels[empty[0][1]]:g} dB"
-        more = f" ({len(empty)} such)" if len(empty) > 1 else ""
-        raise InputError(f"{where}: class '{name}' has no frame{at}{more}; add some, or leave the class or the SNR out")
+    for name in classes:
+        if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+            raise InputError(
+                f"{where}: the class name {name[:40]!r} must be one line of 1 to {LONGEST_NAME} printable characters"
+            )
+    if len(set(classes)) < len(classes):
+        twice = next(name for name in classes if classes.count(name) > 1)
+        raise InputError(f"{where}: two classes have the name '{twice}'")

@@ -1,28 +1,30 @@
-"""SigMF recordings: metadata and samples, cut into frames by what is written of them.
+"""SigMF recordings: their metadata, held against the samples, which stay where they lie until they are asked for.
 
-Not here: sets of frames (`signal_sets`). The metadata is read as JSON, by the specification; the samples are mapped.
+The metadata is read as JSON, by the specification. Not here: cutting them into frames (`sigmf_frames`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.signal import resample_poly
 
-from limbeck.data.radio.record import Signals, check_signals
 from limbeck.errors import InputError
 from limbeck.files import read_json
 
-__all__ = ["Recording", "Span", "open_recording", "read_sigmf"]
+__all__ = ["Recording", "Span", "find_recordings", "open_recording", "resample"]
 
 META, DATA = ".sigmf-meta", ".sigmf-data"
 FINEST = 1000  # largest numerator and denominator of a resampling ratio
+HALF_TAPS = 10  # of `resample_poly`'s filter on each side, in periods of the lower of both rates
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Span:
     """Some samples of a recording, and what is written of them.
 
     Attributes:
-        start: number of the first sample.
+        start: number of the first sample, the first of the data being 0 (whatever `core:offset` calls it).
         count: of samples.
         facts: the annotation, key by key; empty for a recording as a whole.
     """
@@ -51,6 +53,7 @@ class Recording:
         spans: its annotations, in order.
         samples: how many, of each channel.
         channels: that are interleaved.
+        offset: number that the metadata gives the first sample (`core:offset`): what is written back counts from it.
     """
 
     path: Path
@@ -59,6 +62,7 @@ class Recording:
     spans: tuple[Span, ...]
     samples: int
     channels: int
+    offset: int
     _pieces: tuple[tuple[int, int, int], ...]  # first sample, samples, place in the file in bytes
     _data: Path
     _dtype: np.dtype[Any]
@@ -74,7 +78,7 @@ class Recording:
                 offset = place + (low - first) * width * self._dtype.itemsize
                 stored = np.fromfile(self._data, self._dtype, (high - low) * width, offset=offset)
                 found[low - start : high - start] = scaled(stored).reshape(-1, width)
-        parts = found.reshape(count, self.channels, -1)[:, channel]
+        parts = found.reshape(count, self.channels, width // self.channels)[:, channel]
         return (parts[:, 0] + (1j * parts[:, 1] if self._is_complex else 0)).astype(np.complex64)
 
 
@@ -82,102 +86,66 @@ def scaled(values: np.ndarray) -> np.ndarray:
     """Samples as float32; whole numbers as shares of full scale, unsigned ones about their middle."""
     if values.dtype.kind == "f":
         return values.astype(np.float32)
-    half = 2.0 ** (8 * values.dtype.itemsize - 1)
-    return ((values - (half if values.dtype.kind == "u" else 0.0)) / half).astype(np.float32)
+    size = values.dtype.itemsize
+    half = 1 << (8 * size - 1)
+    if values.dtype.kind == "u":  # the highest bit flipped, they are signed ones about the middle
+        values = (values ^ values.dtype.type(half)).view(f"i{size}")
+    found = values.astype(np.float32)
+    found /= half
+    return found
 
 
-def read_sigmf(
-    paths: str | Path | Sequence[str | Path],
+def resample(
+    recording: Recording,
+    span: Span,
+    sample_rate: float | None,
+    channel: int,
     *,
-    frame_length: int,
-    label: str = "core:label",
-    hop: int | None = None,
-    sample_rate: float | None = None,
-    snr: str | None = None,
-    channel: int = 0,
-    classes: Sequence[str] | None = None,
-) -> Signals:
-    """Cut recordings into frames; each recording is a group, so that splits take or leave it as a whole.
-
-    With a label of annotations, frames lie wholly inside of one; a rest that is shorter than a frame, and samples that no
-    annotation with that label covers, make none. With a label of the recording they start at its first sample.
+    start: int = 0,
+    count: int | None = None,
+) -> np.ndarray:
+    """A span's samples, at another rate where that is asked for.
 
     Args:
-        paths: recordings (either of their two files), or a folder of them, subfolders included.
-        frame_length: L, in samples after resampling.
-        label: key of the class in annotations, or `global:KEY` for one in the recording's global object.
-        hop: samples from one frame's start to the next; None = `frame_length`.
-        sample_rate: in Hz; recordings of another one are resampled, each span by itself. None = as they are.
-        snr: key of the SNR in dB, in the same place as the label; None = unknown.
+        recording: that the span is of.
+        span: which samples.
+        sample_rate: in Hz; None = as they are.
         channel: of interleaved ones.
-        classes: names in the order of `y`; None = all that are found, sorted. Spans of other classes make no frame.
-
-    Raises:
-        InputError: metadata that is not SigMF, or that disagrees with its data; a key that nothing has; no frame at all.
-    """
-    hop = frame_length if hop is None else hop
-    for name, value, low in (("frame_length", frame_length, 16), ("hop", hop, 1), ("channel", channel, 0)):
-        if type(value) is not int or value < low:
-            raise InputError(f"{name}: must be a whole number of at least {low}, got {value!r}")
-    key = label.removeprefix("global:")
-    if not key:
-        raise InputError(f"label: must be a key such as core:label or global:core:description, got {label!r}")
-    is_global = label.startswith("global:")
-    frames, labels, levels, groups, names = [], [], [], [], []
-    for group, path in enumerate(find_recordings(paths)):
-        recording = open_recording(path)
-        if channel >= recording.channels:
-            raise InputError(f"channel = {channel}: {recording.path} has {recording.channels}, counted from 0")
-        names.append(str(recording.path))
-        whole = Span(0, recording.samples, recording.facts)
-        for span in (whole,) if is_global else recording.spans:
-            if (named := span.facts.get(key)) is None or (classes is not None and str(named) not in classes):
-                continue
-            samples = resample(recording, span, sample_rate, channel)
-            starts = np.arange(0, len(samples) - frame_length + 1, hop)
-            cut = samples[starts[:, None] + np.arange(frame_length)]
-            frames.append(np.stack([cut.real, cut.imag], 1))
-            labels += [str(named)] * len(starts)
-            groups += [group] * len(starts)
-            if snr is not None:
-                levels += [snr_of(span, snr, recording)] * len(starts)
-    if not labels:
-        raise InputError(
-            f"{', '.join(names[:3])}: no frame of {frame_length} samples; nothing has '{label}', or all that has is shorter"
-        )
-    found = tuple(classes) if classes is not None else tuple(sorted(set(labels)))
-    for name in found:
-        if name not in labels:
-            raise InputError(f"classes: '{name}' has no frame in {len(names)} recordings")
-    y = np.array([found.index(name) for name in labels], np.int64)
-    level = None if snr is None else np.array(levels, np.float32)
-    X = np.concatenate(frames).astype(np.float32)
-    return check_signals(Signals(X, y, level, found, np.array(groups, np.int64), tuple(names)), where=names[0])
-
-
-def snr_of(span: Span, key: str, recording: Recording) -> float:
-    """The SNR that is written.
-
-    Raises:
-        InputError: none is, or no number.
-    """
-    value = span.facts.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(
-            f"{recording.path}: '{key}' of the span at sample {span.start} must be a number, got {value!r}"
-        )
-    return float(value)
-
-
-def resample(recording: Recording, span: Span, sample_rate: float | None, channel: int) -> np.ndarray:
-    """A span's samples, at another rate where that is asked for.
+        start: first sample that is wanted, counted at that rate from the span's first.
+        count: of wanted samples; they are what the whole would have there, and only what they need is read. None = all.
 
     Raises:
         InputError: the recording does not say its own rate, or the ratio is none of small whole numbers.
     """
-    samples = recording.read(span.start, span.count, channel)
+    ratio = rate_ratio(recording, sample_rate)
+    count = resampled_count(recording, span, sample_rate) - start if count is None else count
+    if ratio == 1:
+        return recording.read(span.start + start, count, channel)
+    if not count:
+        return np.zeros(0, np.complex64)
+    up, down = ratio.numerator, ratio.denominator
+    reach = HALF_TAPS * max(up, down)
+    first = max(0, start * down - reach) // up // down * down  # so that a sample of the new rate lies on it
+    last = min(span.count, ((start + count - 1) * down + reach) // up + 1)
+    found = resample_poly(recording.read(span.start + first, last - first, channel), up, down)
+    place = start - first // down * up
+    return found[place : place + count].astype(np.complex64)
+
+
+def resampled_count(recording: Recording, span: Span, sample_rate: float | None) -> int:
+    """How many samples `resample` gives of a span as a whole."""
+    ratio = rate_ratio(recording, sample_rate)
+    return -(-span.count * ratio.numerator // ratio.denominator)
+
+
+def rate_ratio(recording: Recording, sample_rate: float | None) -> Fraction:
+    """Samples at a rate for each one of the recording.
+
+    Raises:
+        InputError: as `resample`.
+    """
     if sample_rate is None:
-        return samples
+        return Fraction(1)
     if recording.sample_rate is None:
         raise InputError(f"{recording.path}: says no core:sample_rate, so it cannot be resampled to {sample_rate:g} Hz")
     wanted = Fraction(sample_rate) / Fraction(recording.sample_rate)
@@ -187,18 +155,16 @@ def resample(recording: Recording, span: Span, sample_rate: float | None, channe
             f"{recording.path}: from {recording.sample_rate:g} to {sample_rate:g} Hz is no ratio of whole numbers up to "
             f"{FINEST}; choose another sample_rate"
         )
-    if ratio == 1:
-        return samples
-    return resample_poly(samples, ratio.numerator, ratio.denominator).astype(np.complex64)
+    return ratio
 
 
 def find_recordings(paths: str | Path | Sequence[str | Path]) -> list[Path]:
-    """The metadata files behind `paths`, sorted within a folder.
+    """The metadata files behind `paths`, each once, sorted within a folder.
 
     Raises:
         InputError: there are none, or a path is none of SigMF's.
     """
-    found: list[Path] = []
+    found: list[Path] = []  # a recording may be named by both of its files, or beside its folder
     for path in [Path(paths)] if isinstance(paths, str | Path) else [Path(one) for one in paths]:
         if path.is_dir():
             found += sorted(path.rglob(f"*{META}"))
@@ -210,7 +176,7 @@ def find_recordings(paths: str | Path | Sequence[str | Path]) -> list[Path]:
             raise InputError(f"{path}: SigMF recordings end in {META} and {DATA}")
     if not found:
         raise InputError(f"{paths}: no recording (*{META})")
-    return found
+    return list({path.resolve(): path for path in reversed(found)}.values())[::-1]
 
 
 def open_recording(path: str | Path) -> Recording:
@@ -239,12 +205,61 @@ def open_recording(path: str | Path) -> Recording:
     if not data.is_file():
         raise InputError(f"{path}: its data, {data.name}, is not beside it")
     step = dtype.itemsize * (2 if is_complex else 1) * channels
-    pieces = find_pieces(meta.get("captures"), facts, data, step, path)
+    offset = whole(facts.get("core:offset", 0), "core:offset", path)
+    pieces = find_pieces(meta.get("captures"), facts, data, step, path, offset=offset)
     samples = sum(length for _, length, _ in pieces)
-    spans = tuple(read_spans(meta.get("annotations", []), samples, path))
+    spans = tuple(read_spans(meta.get("annotations", []), samples, path, offset=offset))
+    check_hash(facts.get("core:sha512"), data, path)
     return Recording(
-        path, None if rate is None else float(rate), facts, spans, samples, channels, pieces, data, dtype, is_complex
+        path=path,
+        sample_rate=None if rate is None else float(rate),
+        facts=facts,
+        spans=spans,
+        samples=samples,
+        channels=channels,
+        offset=offset,
+        _pieces=pieces,
+        _data=data,
+        _dtype=dtype,
+        _is_complex=is_complex,
     )
+
+
+def check_hash(written: Any, data: Path, path: Path) -> None:
+    """Hold the data against `core:sha512`, where it is written.
+
+    Raises:
+        InputError: the data is other than what was hashed.
+    """
+    if written is None:
+        return
+    state = data.stat()
+    if str(written).strip().lower() != sha512_of(data, state.st_size, state.st_mtime_ns):
+        raise InputError(
+            f"{path}: {data.name} is damaged, or another file: its SHA-512 is not the metadata's core:sha512; copy it "
+            "again, or correct the metadata"
+        )
+
+
+@lru_cache(maxsize=4096)
+def sha512_of(data: Path, size: int, changed: int) -> str:
+    """Hexadecimal; a file is read once, as long as size and time of its last change stay."""
+    with open(data, "rb") as handle:
+        return hashlib.file_digest(handle, "sha512").hexdigest()
+
+
+def counted_from(value: Any, key: str, path: Path, offset: int) -> int:
+    """A number of a sample, the data's first being 0.
+
+    Raises:
+        InputError: it is none, or lies before the data.
+    """
+    number = whole(value, key, path)
+    if number < offset:
+        raise InputError(
+            f"{path}: {key}, {number}, lies before core:offset = {offset}, the number of the data's first sample"
+        )
+    return number - offset
 
 
 def data_type(value: Any, path: Path) -> tuple[np.dtype[Any], bool]:
@@ -274,7 +289,7 @@ def whole(value: Any, key: str, path: Path, *, lowest: int = 0) -> int:
 
 
 def find_pieces(
-    captures: Any, facts: Mapping[str, Any], data: Path, step: int, path: Path
+    captures: Any, facts: Mapping[str, Any], data: Path, step: int, path: Path, *, offset: int
 ) -> tuple[tuple[int, int, int], ...]:
     """(first sample, samples, place in bytes) of each stretch of samples between the headers of the data.
 
@@ -283,7 +298,8 @@ def find_pieces(
     """
     if not isinstance(captures, list) or not all(isinstance(one, Mapping) for one in captures):
         raise InputError(f"{path}: 'captures' must be a list of objects")
-    starts = [whole(one.get("core:sample_start"), "core:sample_start of a capture", path) for one in captures]
+    key = "core:sample_start of a capture"
+    starts = [counted_from(one.get("core:sample_start"), key, path, offset) for one in captures]
     headers = [whole(one.get("core:header_bytes", 0), "core:header_bytes", path) for one in captures]
     if starts != sorted(starts):
         raise InputError(f"{path}: captures must be sorted by core:sample_start, got {starts}")
@@ -307,7 +323,7 @@ def find_pieces(
     return tuple(pieces)
 
 
-def read_spans(annotations: Any, samples: int, path: Path) -> list[Span]:
+def read_spans(annotations: Any, samples: int, path: Path, *, offset: int) -> list[Span]:
     """The annotations; one without a count reaches to the end.
 
     Raises:
@@ -317,7 +333,7 @@ def read_spans(annotations: Any, samples: int, path: Path) -> list[Span]:
         raise InputError(f"{path}: 'annotations' must be a list of objects")
     spans = []
     for one in annotations:
-        start = whole(one.get("core:sample_start"), "core:sample_start of an annotation", path)
+        start = counted_from(one.get("core:sample_start"), "core:sample_start of an annotation", path, offset)
         count = whole(one.get("core:sample_count", max(samples - start, 0)), "core:sample_count", path)
         if start + count > samples:
             raise InputError(f"{path}: an annotation reaches to sample {start + count}, but the data has {samples}")

@@ -5,7 +5,6 @@ Not here: modulations and channels, recorded signals, splitting.
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from limbeck.data.radio import channel as link
+from limbeck.data.radio.choices import check_choices
 from limbeck.data.radio.modulate import MODULATIONS
 from limbeck.data.radio.profiles import Profile, find_profile
 from limbeck.data.radio.record import Signals
@@ -26,6 +26,7 @@ from limbeck.errors import InputError, unknown_name
 
 __all__ = ["make_frames", "make_signals", "write_signals"]
 
+GENERATOR = 1  # raise it when frames of the same options change: what was kept of them is then made anew
 CHUNK = 128  # frames made at once: their arrays stay in the processor's caches
 
 
@@ -107,15 +108,13 @@ def check_order(
         InputError: an unknown or repeated name, or a number out of range.
     """
     found = find_profile(profile)
+    check_choices(classes, snrs)
     names = tuple(found.classes if classes is None else classes)
     levels = tuple(float(snr) for snr in (found.snrs if snrs is None else snrs))
     for name in names:
         if name not in MODULATIONS:
             raise unknown_name("modulation", str(name), MODULATIONS, where="classes")
-    for field, values in (("classes", names), ("snrs", levels)):
-        if not values or len(set(values)) < len(values):
-            raise InputError(f"{field}: must name at least one, each once; got {list(values)}")
-    if not all(math.isfinite(snr) and abs(snr) <= 200 for snr in levels):
+    if not all(abs(snr) <= 200 for snr in levels):
         raise InputError(f"snrs: must lie between -200 and 200 dB, got {list(levels)}")
     for field, value, low, high in (
         ("frames_per_cell", frames_per_cell, 1, 2**40),
@@ -126,6 +125,16 @@ def check_order(
         if type(value) is not int or not low <= value <= high:
             raise InputError(f"{field}: must be a whole number from {low} to {high}, got {value!r}")
     return Order(found, frames_per_cell, seed, names, levels, length, fixed_channels)
+
+
+def check_processes(processes: int) -> None:
+    """Check how many processes are to make frames.
+
+    Raises:
+        InputError: none, or too many.
+    """
+    if type(processes) is not int or not 1 <= processes <= 1024:
+        raise InputError(f"processes: must be a whole number from 1 to 1024, got {processes!r}")
 
 
 def make_signals(
@@ -199,8 +208,7 @@ def write_signals(
         InputError: as `make_signals`, another suffix, or a file that cannot be written.
     """
     order = check_order(profile, frames_per_cell, seed, classes, snrs, length, fixed_channels)
-    if type(processes) is not int or not 1 <= processes <= 1024:
-        raise InputError(f"processes: must be a whole number from 1 to 1024, got {processes!r}")
+    check_processes(processes)
     path = Path(path)
     y, snr = order.labels()
     with open_signal_file(path, (order.frames, 2, length), y=y, snr=snr, classes=order.classes) as write:
