@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import math
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -19,12 +20,16 @@ __all__ = [
     "PICTURE_SUFFIXES",
     "UnreadablePicture",
     "decode",
+    "find_by_path_end",
     "fit_affine",
     "fit_picture",
     "fit_window",
     "padded_window",
     "picture_size",
+    "shows_something",
 ]
+
+_LARGEST_WINDOW = 8  # sides of a picture that a window of it may have
 
 PICTURE_SUFFIXES = frozenset(
     [
@@ -51,6 +56,9 @@ PICTURE_SUFFIXES = frozenset(
 """File name endings, lower case, that are taken for pictures when a folder is listed."""
 
 Fit = Literal["crop", "squash", "pad"]
+
+
+Known = TypeVar("Known")
 
 
 class UnreadablePicture(InputError):
@@ -163,6 +171,29 @@ def fit_window(picture: np.ndarray, window: tuple[float, float, float, float], s
         part = black
     box = (left - x, top - y, right - x, bottom - y)
     return np.asarray(Image.fromarray(part).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
+
+
+def find_by_path_end(path: str | Path, known: Mapping[str, Known]) -> Known | None:
+    """What is known of a picture by the longest end of its path: all of it, less its first folders, its name alone.
+
+    Example:
+        >>> find_by_path_end("/data/ann/1.png", {"1.png": "any", "ann/1.png": "hers"})
+        'hers'
+    """
+    place = PurePath(path)
+    ends = (place.as_posix(), *("/".join(place.parts[start:]) for start in range(1, len(place.parts))))
+    return next((known[end] for end in ends if end in known), None)
+
+
+def shows_something(window: tuple[float, float, float, float], source: tuple[int, int]) -> bool:
+    """Whether a window of a picture of the size `source` is one: finite, of a pixel at least, not far larger than the
+    picture, and on it.
+    """
+    left, top, right, bottom = window
+    if not all(math.isfinite(edge) for edge in window) or min(right - left, bottom - top) < 1:
+        return False
+    is_on = left < source[1] and top < source[0] and right > 0 and bottom > 0
+    return is_on and max(right - left, bottom - top) <= _LARGEST_WINDOW * max(source)
 
 
 def padded_window(

@@ -227,6 +227,19 @@ def test_crop_policies_by_hand(tmp_path):
     assert np.isnan(window_of(policy, given, names=["/a/c/two.png"])).all()
 
 
+def test_boxes_of_a_detector_by_the_name_of_the_face_or_by_a_file_that_has_one_face(tmp_path):
+    (tmp_path / "boxes.csv").write_text(
+        "name,x1,y1,x2,y2\nin/a.jpg,1,2,11,12\nb.jpg,2,2,11,12\nb.jpg (line 3),3,2,9,9\n"
+    )
+    policy = CropPolicy("detector_box", square=False, boxes=str(tmp_path / "boxes.csv"))
+    files = ["/set/in/a.jpg", "/set/in/b.jpg", "/set/in/b.jpg"]
+    names = [f"{file[5:]} (line {line})" for line, file in enumerate(files, 1)]
+    split = RawSplit(files, annotations=[PointAnnotation(GOOD)] * 3, names=names)
+    windows = cropped({"train": split}, policy)["train"].windows
+    assert windows[[0, 2]].tolist() == [[1, 2, 11, 12], [3, 2, 9, 9]]
+    assert np.isnan(windows[1]).all()  # which of two faces a file's name means nobody knows
+
+
 def test_crop_policies_that_cannot_be_meant(tmp_path):
     with pytest.raises(InputError, match="unknown crop 'gtbox'"):
         CropPolicy("gtbox")

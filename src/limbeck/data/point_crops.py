@@ -19,7 +19,7 @@ from limbeck.data.placement import Window
 from limbeck.data.raw import PointAnnotation, RawSplit
 from limbeck.data.table import read_table_file
 from limbeck.errors import InputError, unknown_name
-from limbeck.pictures import padded_window
+from limbeck.pictures import find_by_path_end, padded_window
 
 __all__ = ["POLICIES", "CropPolicy", "cropped"]
 
@@ -45,7 +45,8 @@ class CropPolicy:
         pad_pixels: added on every side beside that, in pixels of the picture.
         square: whether the box becomes a square about its middle; otherwise its aspect is lost when it is fitted.
         boxes: for `detector_box`, a .csv or .parquet file with the columns `name`, `x1`, `y1`, `x2`, `y2`, in pixels; `name`
-            is the end of the picture's path.
+            is the end of the picture's path. Where a set has several faces in one file, or none, it is what reports call
+            the picture: `a1.jpg (line 2)` of WFLW, `COFW_train_color.mat picture 0` of COFW.
 
     Raises:
         InputError: an unknown policy, a file where none is used or none where one is, or padding that is negative.
@@ -93,19 +94,30 @@ def cropped(splits: Mapping[str, RawSplit], policy: CropPolicy) -> dict[str, Raw
     for name, split in splits.items():
         assert split.annotations is not None
         windows = np.full((len(split.pictures), 4), np.nan)
+        detected = _detected(split, name, known) if policy.policy == "detector_box" else None
         for row, annotation in enumerate(split.annotations):
-            box = _box_of(annotation, policy.policy, split.name(row, name), known)
+            box = _box_of(annotation, policy.policy) if detected is None else detected[row]
             if box is not None and np.isfinite(box).all():
                 windows[row] = policy.window(box)
         made[name] = replace(split, windows=windows)
     return made
 
 
-def _box_of(annotation: Any, policy: str, name: str, known: Mapping[str, Window]) -> Window | None:
-    if policy == "detector_box":
-        parts = Path(name).parts
-        ends = ("/".join(parts[start:]) for start in range(len(parts)))
-        return next((known[end] for end in ends if end in known), None)
+def _detected(split: RawSplit, fallback: str, known: Mapping[str, Window]) -> list[Window | None]:
+    """The box of each picture by what reports call it, else by its file, where no other row shows that too."""
+    pictures = split.pictures if isinstance(split.pictures, (list, tuple)) else ()
+    files = {row: str(picture) for row, picture in enumerate(pictures) if isinstance(picture, (str, Path))}
+    counts = Counter(files.values())
+    found = []
+    for row in range(len(split.pictures)):
+        box = find_by_path_end(split.name(row, fallback), known)
+        if box is None and counts[files.get(row, "")] == 1:
+            box = find_by_path_end(files[row], known)
+        found.append(box)
+    return found
+
+
+def _box_of(annotation: Any, policy: str) -> Window | None:
     if not isinstance(annotation, PointAnnotation):
         return None
     boxes: list[Sequence[float]] = []
