@@ -117,6 +117,8 @@ def test_the_file_takes_raw_frames_of_any_power(run: Path, home: Path) -> None:
     assert model.artifact.input_shape == (2, 64)
     assert model.artifact.input_dtype == "float32"
     assert model.metadata["task"] == "modulation"
+    assert model.metadata["reader"] == {"name": "radio"}
+    assert limbeck.load(run, precision="int8").metadata["reader"] == {"name": "radio"}
     frames = test.samples(np.arange(20))
     with np.load(run / "stages/distill/student/predictions.npz") as kept:
         expected = softmax(kept["test"][:20], student_of(run)["reliability"]["temperature"] or 1.0)

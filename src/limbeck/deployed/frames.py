@@ -33,7 +33,7 @@ def as_frames(signals: Any, length: int) -> np.ndarray:
         hint = "; swap its last two axes" if frames.ndim == 3 and frames.shape[1:] == (length, 2) else ""
         raise InputError(f"signals: the model takes frames [N, 2, {length}], got {list(frames.shape)}{hint}")
     frames = np.ascontiguousarray(frames, dtype=np.float32)
-    flat = frames.reshape(len(frames), -1)
+    flat = frames.reshape(len(frames), 2 * length)
     for wrong, what in (
         (~np.isfinite(flat).all(1), "holds a value that is not finite"),
         (~flat.any(1), "is all zeros"),

@@ -82,7 +82,7 @@ def _export_proven(
             "task": context.recipe.task,
             "run": context.recipe.name,
             "model": name,
-            **problem.facts(section),
+            **problem.facts(context.recipe),
             **context.folder.need("calibrate").result["models"][name].get("facts", {}),
         },
         **problem.exporting(),

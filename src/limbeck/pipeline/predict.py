@@ -72,10 +72,11 @@ def predict_files(
     """
     deployed = load(model)
     if deployed.takes_signals:
-        from limbeck.pipeline.predict_signals import predict_signals, refuse_existing, trained_rate
+        from limbeck.pipeline.annotations import check_annotations
+        from limbeck.pipeline.predict_signals import predict_signals
 
-        refuse_existing(output, overwrite=overwrite)
-        return predict_signals(deployed, files, sample_rate=trained_rate(model))
+        check_annotations(files, output, overwrite=overwrite)
+        return predict_signals(deployed, files, model=model)
     maps = output if deployed.task == "segmentation" else None
     if output is not None and maps is None and output.is_dir():
         raise InputError(f"{output}: a folder; -o takes the CSV file to write")
@@ -220,7 +221,7 @@ def save_predictions(rows: list[dict[str, Any]], output: Path, *, overwrite: boo
         write_json(output, rows)
         return
     if output.suffix == ".sigmf-meta" or (rows and "sample_start" in rows[0] and output.suffix != ".csv"):
-        from limbeck.pipeline.predict_signals import save_annotations
+        from limbeck.pipeline.annotations import save_annotations
 
         save_annotations(rows, output, overwrite=overwrite)
         return

@@ -101,13 +101,11 @@ def _judged_signals(model: str, deployed: DeployedModel, data: str) -> Any:
     from limbeck.data.readers import read_any
     from limbeck.data.signal_readers import find_signals
     from limbeck.data.signal_splits import all_signals
+    from limbeck.pipeline.recordings import find_reading
 
     path, length = Path(data).expanduser(), deployed.input_size[1]
-    name, options = find_signals(path), {}
-    if name == "sigmf":
-        recipe = Path(model) / "recipe.json"
-        section = read_json(recipe)["data"] if recipe.is_file() else {}
-        options = section["options"] if section.get("name") == name else {"frame_length": length}
+    name = find_signals(path)
+    options = {"frame_length": length, **find_reading(model, deployed)} if name == "sigmf" else {}
     frames = all_signals(read_any(name, {"path": data}, options=options), name=path.name)
     if frames.image_size[1] != length:
         raise InputError(f"{data}: its frames have {frames.image_size[1]} samples; the model takes {length}")

@@ -93,7 +93,7 @@ class ClassificationProblem:
         """The difference of accuracy."""
         return paired_difference(*(_decisions(kept) == pictures.labels for kept in (first, second)))
 
-    def facts(self, export: Export) -> dict[str, Any]:
+    def facts(self, recipe: Recipe) -> dict[str, Any]:
         """None."""
         return {}
 

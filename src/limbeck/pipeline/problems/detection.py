@@ -104,7 +104,7 @@ class DetectionProblem:
         figures = [self.task.matches(kept["boxes"], truth).map for kept in (first, second)]
         return paired_bootstrap(figures[0], figures[1], len(pictures), draws=DRAWS)
 
-    def facts(self, export: Export) -> dict[str, Any]:
+    def facts(self, recipe: Recipe) -> dict[str, Any]:
         """How boxes are chosen from every anchor's."""
         return {"choice": dict(self.task.choice)}
 

@@ -16,6 +16,7 @@ from limbeck.pipeline.pictured_signals import draw_constellation, draw_spectrogr
 from limbeck.pipeline.problems.by_snr import band_figures, curve_by_snr, parity_by_snr
 from limbeck.pipeline.problems.classification import ClassificationProblem
 from limbeck.pipeline.problems.problem import Case, Kept, Shown
+from limbeck.pipeline.recordings import reading_facts
 from limbeck.recipe import Calibrate, Recipe
 from limbeck.types import Artifact
 
@@ -56,33 +57,37 @@ class ModulationProblem(ClassificationProblem):
             for index, name in enumerate(self.class_names)
         }
         judged["per_class"] = {"name": "accuracy", "values": values}
-        if frames.snr is not None:
-            curve = curve_by_snr(probabilities, frames.labels, frames.snr, bins=settings.bins)
+        if frames.levels is not None:
+            curve = curve_by_snr(probabilities, frames.labels, frames.levels, bins=settings.bins)
             judged["per_snr"] = curve
             judged["metrics"] |= band_figures(curve)
         return judged
+
+    def facts(self, recipe: Recipe) -> dict[str, Any]:
+        """How recordings are to be read, as its own were."""
+        return reading_facts(recipe.data)
 
     def prove(self, graph: Artifact, artifact: Artifact, case: Case) -> tuple[list[dict[str, Any]], Kept]:
         """As of any classification; the gate on decisions says also what changed at each SNR."""
         gates, said = super().prove(graph, artifact, case)
         frames: Any = case.pictures
         expected = softmax(case.kept["logits"], case.temperature)
-        gates[-1]["by_snr"] = parity_by_snr(said["probabilities"], expected, frames.labels, frames.snr)
+        gates[-1]["by_snr"] = parity_by_snr(said["probabilities"], expected, frames.labels, frames.levels)
         return gates, said
 
     def prove_int8(self, artifact: Artifact, said: Kept, case: Case) -> tuple[dict[str, Any], Kept]:
         """As of any classification; the gate says also what is lost at each SNR."""
         gate, found = super().prove_int8(artifact, said, case)
         frames: Any = case.pictures
-        gate["by_snr"] = parity_by_snr(found["probabilities"], said["probabilities"], frames.labels, frames.snr)
+        gate["by_snr"] = parity_by_snr(found["probabilities"], said["probabilities"], frames.labels, frames.levels)
         return gate, found
 
     def file_figures(self, said: Kept, frames: SignalSet, *, bins: int) -> dict[str, float]:
         """As of any classification, and the means over the bands of SNR."""
         figures = super().file_figures(said, frames, bins=bins)
-        if frames.snr is None:
+        if frames.levels is None:
             return figures
-        curve = curve_by_snr(said["probabilities"].astype(np.float64), frames.labels, frames.snr, bins=bins)
+        curve = curve_by_snr(said["probabilities"].astype(np.float64), frames.labels, frames.levels, bins=bins)
         return figures | band_figures(curve)
 
     def show(self, kept: Kept, frames: SignalSet, load: Callable[[], Network]) -> Shown:
@@ -116,9 +121,9 @@ class ModulationProblem(ClassificationProblem):
         """The surest mistake of each of the most frequent pairs of classes, at the higher half of the SNRs."""
         predicted = probabilities.argmax(1)
         wrong = predicted != frames.labels
-        if frames.snr is not None:
-            levels = np.unique(frames.snr)
-            wrong &= frames.snr >= levels[len(levels) // 2]
+        if frames.levels is not None:
+            levels = np.unique(frames.levels)
+            wrong &= frames.levels >= levels[len(levels) // 2]
         pair = frames.labels * len(self.class_names) + predicted
         pairs, counts = np.unique(pair[wrong], return_counts=True)
         chosen = []
@@ -130,8 +135,8 @@ class ModulationProblem(ClassificationProblem):
 
 def _told_levels(frames: SignalSet) -> list[tuple[float | None, np.ndarray]]:
     """The levels whose confusions are shown, the nearest to those of `TOLD_AT`, with the rows of each; all without SNR."""
-    if frames.snr is None:
+    if frames.levels is None:
         return [(None, np.ones(len(frames), bool))]
-    levels = np.unique(frames.snr)
+    levels = np.unique(frames.levels)
     told = dict.fromkeys(float(levels[np.abs(levels - wanted).argmin()]) for wanted in TOLD_AT)
-    return [(level, frames.snr == level) for level in told]
+    return [(level, frames.levels == level) for level in told]

@@ -125,7 +125,7 @@ class Problem(Protocol):
     def compare(self, first: Kept, second: Kept, pictures: PictureSet) -> dict[str, Any]:
         """Paired difference of two models or files on the same pictures: `difference, low, high, p_value, n`."""
 
-    def facts(self, export: Export) -> dict[str, Any]:
+    def facts(self, recipe: Recipe) -> dict[str, Any]:
         """What the exported graph is to say of itself, beyond what every file says."""
 
     def finishes(self, export: Export) -> bool:

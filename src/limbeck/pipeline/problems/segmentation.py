@@ -110,7 +110,7 @@ class SegmentationProblem:
         """The difference of mIoU, by a bootstrap over pictures."""
         return paired_bootstrap(*(_miou_of_sample(kept) for kept in (first, second)), len(pictures))
 
-    def facts(self, export: Export) -> dict[str, Any]:
+    def facts(self, recipe: Recipe) -> dict[str, Any]:
         """None."""
         return {}
 
