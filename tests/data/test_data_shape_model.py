@@ -1,6 +1,7 @@
 """The active shape model against vectors that were computed without it, and the properties that it must have."""
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,17 @@ def test_forms_and_types_are_kept():
     np.testing.assert_allclose(soft.reshape(4, -1).numpy(), model.soften(TESTS), atol=1e-6)
 
 
+def test_arrays_that_are_reversed_or_locked():
+    model = ShapeModel.fit(SHAPES)
+    expected = model.soften(TESTS)
+    np.testing.assert_array_equal(model.soften(TESTS[::-1]), expected[::-1])
+    locked = TESTS.copy()
+    locked.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(model.soften(locked), expected)
+
+
 def test_unknown_points_stay_unknown_and_the_others_are_fitted():
     model = ShapeModel.fit(SHAPES, variance=0.9)
     shape = model.varied(1, (1.5,))  # lies in the model, so that some of its points tell all of it
@@ -93,11 +105,11 @@ def test_a_saved_model_is_the_same(tmp_path):
     model = ShapeModel.fit(SHAPES, variance=0.9)
     model.save(tmp_path / "shape_model.safetensors")
     again = ShapeModel.load(tmp_path / "shape_model.safetensors")
-    assert again.identity() == model.identity()
+    for part in ("mean", "modes", "eigenvalues"):
+        assert np.array_equal(getattr(again, part), getattr(model, part))
     assert (again.variance, again.shapes) == (0.9, 12)
     assert np.array_equal(again.soften(TESTS), model.soften(TESTS))
     assert [file.name for file in tmp_path.iterdir()] == ["shape_model.safetensors"]
-    assert ShapeModel.fit(SHAPES, variance=0.8).identity() != model.identity()
 
 
 def test_bad_input_is_told(tmp_path):

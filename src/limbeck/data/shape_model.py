@@ -5,7 +5,6 @@ What does not live here: losses on smoothed points (`losses.asmnet`), who learns
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -91,7 +90,7 @@ class ShapeModel:
             InputError: another form or number of points.
         """
         if isinstance(landmarks, np.ndarray):
-            return self.soften(torch.from_numpy(landmarks)).numpy()
+            return self.soften(torch.from_numpy(np.array(landmarks))).numpy()  # torch takes no reversed nor locked ones
         rows = _rows(landmarks)
         if rows.shape[1] != len(self.mean):
             raise InputError(f"shape model: has {self.points} points; got {rows.shape[1] // 2}")
@@ -122,13 +121,6 @@ class ShapeModel:
             raise InputError(f"shape model: has the modes 0 .. {len(self.modes) - 1}, not {mode}")
         steps = np.asarray(deviations, np.float64)[:, None] * np.sqrt(self.eigenvalues[mode])
         return (self.mean + steps * self.modes[mode]).reshape(-1, self.points, 2)
-
-    def identity(self) -> str:
-        """Changes when the model does; hexadecimal."""
-        digest = hashlib.sha256(repr((self.variance, self.shapes)).encode())
-        for part in (self.mean, self.modes, self.eigenvalues):
-            digest.update(np.ascontiguousarray(part).tobytes())
-        return digest.hexdigest()
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all."""
