@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from limbeck.data import open_data
+from limbeck.data.annotated import annotated_kind, find_annotated, refuse_annotated
 from limbeck.data.point_layouts import read_300w, read_cofw, read_wflw
 from limbeck.data.point_sets import groups_of, read_point_table, read_pts, read_pts_file
 from limbeck.errors import InputError
@@ -95,6 +96,26 @@ def write_table(path, cells, **columns):
         pictures.append(f"{seed}.png")
     pa.parquet.write_table(pa.table({"image": pictures, **columns, "landmarks": cells}), path)
     return str(path)
+
+
+def test_points_are_known_by_their_layout(tmp_path):
+    write_face(tmp_path / "own" / "train" / "indoor", "a")
+    make_300w(tmp_path / "300")
+    (tmp_path / "tables").mkdir()
+    file = write_table(tmp_path / "tables" / "train.parquet", [FOUR] * 2, label=["a", "b"])
+    assert annotated_kind(file) is None  # classes are what a label is for
+    write_table(tmp_path / "tables" / "train.parquet", [FOUR] * 2)
+    found = {"own": "pts", "300": "300w", "tables": "points", "tables/train.parquet": "points"}
+    for place, reader in found.items():
+        assert annotated_kind(str(tmp_path / place)) == "points"
+        assert find_annotated(str(tmp_path / place), "points") == reader
+    with pytest.raises(
+        InputError, match=r'own: looks like pictures for landmarks, .* "faces/quick" with data\.name = "pts"'
+    ):
+        refuse_annotated(str(tmp_path / "own"))
+    (tmp_path / "own" / "train" / "indoor" / "a.pts").unlink()
+    assert annotated_kind(str(tmp_path / "own")) is None
+    refuse_annotated(str(tmp_path / "own"))
 
 
 def test_tables_with_points_in_any_of_their_forms(tmp_path):

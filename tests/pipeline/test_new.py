@@ -10,6 +10,7 @@ from places_run import boxes_folder, masks_folder
 
 from limbeck.errors import InputError
 from limbeck.pipeline import plan
+from limbeck.pipeline.inspect import inspect_data
 from limbeck.pipeline.new import EFFORTS, recipe_for_data, write_new_recipe
 from limbeck.pipeline.plan import Pace
 from limbeck.recipe import Recipe, read_recipe
@@ -63,11 +64,18 @@ def test_a_standard_set_by_name(shapes: Path) -> None:
     assert not recipe.augment.flip  # a mirrored digit is another sign
 
 
-def test_masks_and_boxes_are_not_taken_for_classes(tmp_path: Path) -> None:
+def test_masks_boxes_and_points_are_not_taken_for_classes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "points" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "points" / name / "1.png")
+        (tmp_path / "points" / name / "1.pts").write_text("version: 1\nn_points: 1\n{\n1 2\n}\n")
     for place, task in (
         (masks_folder(tmp_path / "masks", {"train": 2, "test": 2}), "segmentation"),
         (boxes_folder(tmp_path / "boxes", {"train": 2, "val": 2}), "detection"),
+        (tmp_path / "points", "landmarks"),
     ):
+        with pytest.raises(InputError, match=f"looks like pictures for {task}"):
+            inspect_data(str(place))
         with pytest.raises(InputError, match=f"looks like pictures for {task}"):
             recipe_for_data(str(place), out=tmp_path / "run")
 

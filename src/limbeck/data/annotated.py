@@ -6,37 +6,67 @@ What does not live here: opening a set for a run (`open`), sets of one class per
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from limbeck.console import warn
-from limbeck.data.folder import SPLIT_NAMES
+from limbeck.data.folder import SPLIT_NAMES, list_pictures
 from limbeck.data.inspect import inspect_pictures
+from limbeck.data.look import LABEL_COLUMNS
 from limbeck.data.open import OPENERS
 from limbeck.data.picture_set import PictureSet
 from limbeck.data.raw import Kind
 from limbeck.data.readers import read_raw
 from limbeck.data.review import Review
+from limbeck.data.table import find_table_files, table_columns
 from limbeck.errors import InputError
 from limbeck.pictures import Fit
 
-__all__ = ["annotated_kind", "find_annotated", "read_annotated"]
+__all__ = ["annotated_kind", "find_annotated", "read_annotated", "refuse_annotated"]
+
+_TASKS: dict[Kind, tuple[str, str]] = {
+    "mask": ("segmentation", "camvid/quick"),
+    "boxes": ("detection", "bccd/quick"),
+    "points": ("landmarks", "faces/quick"),
+}
+"""What each kind is for, and the recipe to start from."""
+_POINT_COLUMNS = {"landmarks", "points", "keypoints"}
+_SAMPLE = 100  # pictures beside which a .pts file is looked for
 
 WORDS: dict[Kind, str] = {"mask": "a mask each", "boxes": "boxes", "points": "points"}
 
 
 def annotated_kind(path: str) -> Kind | None:
-    """What is known of each picture in a folder whose layout tells that it is more than a class; None = not told."""
+    """What is known of each picture in a folder or table whose layout tells that it is more than a class; None = not told."""
     place = Path(path).expanduser()
     if not place.is_dir():
-        return None
+        return "points" if place.is_file() and _has_point_tables(place) else None
     folders = _folders(place)
     if folders & {"gtfine", "segmentationclass"} or {"images", "masks"} <= folders:
         return "mask"
-    is_boxes = _is_coco(place) or {"jpegimages", "annotations"} <= folders or {"images", "labels"} <= folders
-    return "boxes" if is_boxes else None
+    if _is_coco(place) or {"jpegimages", "annotations"} <= folders or {"images", "labels"} <= folders:
+        return "boxes"
+    is_points = _point_layout(place) is not None or _has_pts(place) or _has_point_tables(place)
+    return "points" if is_points else None
+
+
+def refuse_annotated(path: str) -> None:
+    """Refuse what is annotated place by place: its folders would be taken for classes.
+
+    Raises:
+        InputError: the layout tells so; names the recipe to start from.
+    """
+    kind = annotated_kind(path)
+    if kind is None:
+        return
+    task, recipe = _TASKS[kind]
+    raise InputError(
+        f'{path}: looks like pictures for {task}, for which recipes are written by hand; start from "{recipe}" with '
+        f'data.name = "{find_annotated(path, kind)}" (see `limbeck show recipes`)'
+    )
 
 
 def find_annotated(path: str, kind: Kind) -> str:
@@ -64,12 +94,29 @@ def _folders(place: Path) -> set[str]:
 
 
 def _find_points(place: Path) -> str:
-    if not place.is_dir():
+    if not place.is_dir() or _has_point_tables(place):
         return "points"
+    return _point_layout(place) or "pts"
+
+
+def _point_layout(place: Path) -> str | None:
     layouts = {"wflw_annotations": "wflw", "ibug": "300w", "afw": "300w"}
     folders = _folders(place)
     found = next((name for sign, name in layouts.items() if sign in folders), None)
-    return found or ("cofw" if any(place.glob("COFW*.mat")) else "pts")
+    return found or ("cofw" if any(place.glob("COFW*.mat")) else None)
+
+
+def _has_pts(place: Path) -> bool:
+    return any(Path(one).with_suffix(".pts").is_file() for one in islice(list_pictures(place), _SAMPLE))
+
+
+def _has_point_tables(place: Path) -> bool:
+    """Whether there are tables with a column that is called as points are, and none that is called as labels are."""
+    try:
+        columns = {name.lower() for name in table_columns(find_table_files(str(place))["train"][0])}
+    except InputError:
+        return False
+    return bool(columns & _POINT_COLUMNS) and not columns & set(LABEL_COLUMNS)
 
 
 def _is_coco(place: Path) -> bool:

@@ -25,7 +25,7 @@ from limbeck.parts import is_outside
 __all__ = ["Look", "find_kind", "look_at"]
 
 _IMAGE_COLUMNS = ("image", "img", "picture", "file", "filename", "file_name", "path", "image_path", "filepath", "photo")
-_LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "fine_label", "class_name", "y")
+LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "fine_label", "class_name", "y")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _table_fields(file: Path) -> dict[str, Any]:
     image = image or next(
         (name for name, kind in columns.items() if pa.types.is_struct(kind) or pa.types.is_binary(kind)), None
     )
-    label = next((by_lower[name] for name in _LABEL_COLUMNS if name in by_lower and by_lower[name] != image), None)
+    label = next((by_lower[name] for name in LABEL_COLUMNS if name in by_lower and by_lower[name] != image), None)
     for what, found in (("pictures", image), ("labels", label)):
         if found is None:
             raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from limbeck.data import is_signals, look_at, look_at_signals
+from limbeck.data.annotated import refuse_annotated
 
 __all__ = ["inspect_data", "inspection_text"]
 
@@ -17,6 +18,7 @@ def inspect_data(data: str) -> dict[str, Any]:
     """
     if is_signals(data):
         return look_at_signals(data).as_json()
+    refuse_annotated(data)
     return {"kind": "pictures", **look_at(data).as_json()}
 
 

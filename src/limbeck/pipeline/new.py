@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from limbeck.console import say, warn
 from limbeck.data import Look, SignalLook, is_signals, look_at, look_at_signals
-from limbeck.data.annotated import annotated_kind
+from limbeck.data.annotated import refuse_annotated
 from limbeck.errors import InputError
 from limbeck.files import write_text
 from limbeck.pipeline.new_signals import SIGNAL_EFFORTS, SignalEffort, as_toml, signal_recipe_text
@@ -125,7 +125,7 @@ def _look(data: str) -> Look | SignalLook:
     """What there is, if recipes are written for it."""
     if is_signals(data):
         return look_at_signals(data)
-    _check_kind(data)
+    refuse_annotated(data)
     return look_at(data)
 
 
@@ -137,17 +137,6 @@ def _text(name: str, look: Any, effort: Any, target: str, max_latency_ms: float 
     """A recipe for what was seen."""
     write = signal_recipe_text if isinstance(look, SignalLook) else recipe_text
     return write(name, look, effort, target=target, max_latency_ms=max_latency_ms)
-
-
-def _check_kind(data: str) -> None:
-    """Refuse what is annotated place by place: its folders would be taken for classes."""
-    kind = annotated_kind(data)
-    if kind is not None:
-        task, recipe = {"mask": ("segmentation", "camvid/quick"), "boxes": ("detection", "bccd/quick")}[kind]
-        raise InputError(
-            f'{data}: looks like pictures for {task}, for which recipes are written by hand; start from "{recipe}" '
-            "(see `limbeck show recipes`)"
-        )
 
 
 def recipe_text(name: str, look: Look, effort: Effort, *, target: str, max_latency_ms: float | None) -> str:
