@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # torch is imported late: `limbeck --help` and `limbeck.load`
     import torch
     from torch import Tensor
 
-__all__ = ["Artifact", "Batch", "DeviceInfo", "Evaluation", "Latency", "Measurement", "Outputs"]
+__all__ = ["Artifact", "Batch", "DeviceInfo", "Evaluation", "Latency", "Measurement", "Outputs", "per_second"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,11 @@ class Latency:
         return self.median if name == "median" else self.p90
 
 
+def per_second(latency_ms: float) -> float:
+    """Samples per second, one after the other, of which each takes so many milliseconds."""
+    return 1000 / latency_ms
+
+
 @dataclass(frozen=True)
 class DeviceInfo:
     """Where a figure was measured.
@@ -161,10 +166,10 @@ class Measurement:
     placement: dict[str, int] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Flatten to the form of `report.json`'s `measurements` entries."""
+        """Flatten to the form of `report.json`'s `measurements` entries; `per_second` is of samples at the median."""
         record = asdict(self)
         info = record.pop("info")
-        return {**info, **record}
+        return {**info, **record, "per_second": per_second(self.latency_ms.median)}
 
 
 @dataclass(frozen=True)

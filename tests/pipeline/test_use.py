@@ -12,7 +12,7 @@ import limbeck
 from limbeck.data import open_data
 from limbeck.errors import InputError
 from limbeck.pipeline.predict import find_pictures, predict_files, predictions_csv
-from limbeck.pipeline.use import evaluate_model, match_classes, measure_anything
+from limbeck.pipeline.use import evaluate_model, match_classes, measure_anything, measurement_text
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +65,5 @@ def test_a_model_by_name_is_exported_and_timed() -> None:
     record = measure_anything("mobilenet_v3_small", target=target, runs=20, size=32)
     assert record["latency_ms"]["median"] == pytest.approx(0.1 + 0.2 * record["macs"] / 1e6)
     assert "32 x 32, random weights" in record["artifact"]
+    assert record["per_second"] == pytest.approx(1000 / record["latency_ms"]["median"])
+    assert f"; {1000 / record['latency_ms']['median']:,.0f} per second" in measurement_text(record)

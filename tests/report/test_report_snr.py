@@ -9,6 +9,7 @@ from limbeck.report import render
 from limbeck.report.by_snr import matrix_chart, snr_view
 from limbeck.report.schema import parse_report
 from limbeck.report.snr import Matrix
+from limbeck.report.tables import models_table
 
 LEVELS = [
     {"snr": -2.0, "n": 10, "accuracy": 0.3, "ece": 0.1},
@@ -82,3 +83,23 @@ def test_the_page_holds_the_section_only_for_signals() -> None:
         model.pop("per_snr", None)
     assert snr_view(parse_report(other)) is None
     assert '<section id="snr">' not in render(other)
+
+
+def test_frames_per_second_are_told_of_signals_alone() -> None:
+    timed = report()
+    timed["samples"] = "frames"
+    for model, median in zip(timed["models"], (2.0, 0.25, None), strict=True):
+        model["latency_ms"] = {"median": median}
+    of_signals, of_pictures = parse_report(timed), parse_report({**timed, "samples": "pictures", "signals": None})
+    table = models_table(of_signals.models, streamed="frames")
+    column = table.headings.index("frames/s")
+    assert [(cells[column].text, cells[column].best) for *_, cells in table.rows] == [
+        ("500", False),
+        ("4.00 k", True),
+        ("–", False),
+    ]
+    assert "frames/s" in render(timed)
+    assert "/s" not in models_table(of_pictures.models).headings
+    page = render({**timed, "samples": "pictures", "signals": None})
+    assert "frames/s" not in page
+    assert "pictures/s" not in page

@@ -164,7 +164,8 @@ def measurement_text(record: dict[str, Any]) -> str:
     lines = [
         f"{record['artifact']} on {record['device']} "
         f"({record['runtime']} {record['runtime_version']}, {record['threads']} threads)",
-        f"median {latency['median']:.3g} ms, p90 {latency['p90']:.3g} ms, IQR {latency['iqr']:.2g} ms, n = {latency['n']}",
+        f"median {latency['median']:.3g} ms, p90 {latency['p90']:.3g} ms, IQR {latency['iqr']:.2g} ms, n = {latency['n']}; "
+        f"{record['per_second']:,.0f} per second",
         f"file {record['size_bytes'] / 1e6:.2f} MB" + (f", peak memory {memory / 1e6:.1f} MB" if memory else ""),
     ]
     if not record["steady"]:

@@ -93,6 +93,7 @@ class Timed(Record):
     artifact: str | None = None
     precision: str | None = None
     latency_ms: Timing | None = None
+    per_second: float | None = Field(default=None, description="samples, one after the other, at the median latency")
     peak_memory_bytes: int | None = None
     size_bytes: Count | None = None
     drift: float | None = None

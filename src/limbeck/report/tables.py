@@ -12,6 +12,7 @@ from limbeck.report.compare import standard_error
 from limbeck.report.numerals import DASH, amount, figure, megabytes, milliseconds, spoken
 from limbeck.report.schema import Limits, Model, Report
 from limbeck.report.searching import Trial
+from limbeck.types import per_second
 
 __all__ = [
     "Cell",
@@ -80,8 +81,17 @@ class _Column:
     rank: bool = True
 
 
-def models_table(models: Sequence[Model], *, budget: Limits | None = None, n_test: int | None = None) -> Table:
-    """The comparison: a column per figure that at least one model has, the best of each marked."""
+def models_table(
+    models: Sequence[Model], *, budget: Limits | None = None, n_test: int | None = None, streamed: str | None = None
+) -> Table:
+    """The comparison: a column per figure that at least one model has, the best of each marked.
+
+    Args:
+        models: the rows.
+        budget: whose statistic is told, and whose limits are.
+        n_test: samples behind shares of right answers.
+        streamed: what samples are called that come one after the other: so many per second is told of them.
+    """
     budget = budget or Limits()
     columns = [*_metric_columns(models, n_test)]
     bounded = "p90" if budget.statistic == "p90" else "median"
@@ -89,6 +99,7 @@ def models_table(models: Sequence[Model], *, budget: Limits | None = None, n_tes
         _Column(
             f"{bounded} latency", _latency(bounded), milliseconds, note=_spread(bounded), limit=budget.max_latency_ms
         ),
+        *([] if streamed is None else [_Column(f"{streamed}/s", _per_second, amount, higher_is_better=True)]),
         _Column("size", lambda m: m.size_bytes, megabytes, limit=budget.max_size_bytes),
         _Column("parameters", lambda m: m.params, amount, limit=budget.max_params),
         _Column("MACs", lambda m: m.macs, amount, limit=budget.max_macs),
@@ -155,6 +166,11 @@ def _metric(name: str) -> Callable[[Model], float | None]:
 
 def _latency(name: str) -> Callable[[Model], float | None]:
     return lambda model: getattr(model.latency_ms, name) if model.latency_ms else None
+
+
+def _per_second(model: Model) -> float | None:
+    latency = model.latency_ms.median if model.latency_ms else None
+    return per_second(latency) if latency else None
 
 
 def _write(name: str) -> Callable[[float | None], str]:
