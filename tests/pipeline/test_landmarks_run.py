@@ -178,11 +178,21 @@ def test_boxes_that_cannot_be_read_end_in_one_line(run: Path, tmp_path: Path) ->
     file.write_text("name,x1,y1,x2,y2\na.png,1,2,three,4\n")
     with pytest.raises(InputError, match=r"boxes.csv, line 2: expected the columns"):
         read_boxes(file)
-    file.write_text("name,x1,y1,x2,y2\nb.png,1,2,30,40\n")
-    assert read_boxes(file) == [("b.png", (1.0, 2.0, 30.0, 40.0))]
+    for box in ("9,2,3,40", "1,2,nan,4", "1,2,inf,4"):
+        file.write_text(f"name,x1,y1,x2,y2\nb.png,1,2,30,40\na.png,{box}\n")
+        with pytest.raises(
+            InputError, match=r"boxes\.csv, line 3: the box of a\.png is .*; expected x1 < x2 and y1 < y2"
+        ):
+            read_boxes(file)
+    file.write_text("name,x1,y1,x2,y2\nb.png,1,2,30,40\n", encoding="utf-8-sig")  # as spreadsheets write it
+    assert [(box.name, box.edges) for box in read_boxes(file)] == [("b.png", (1.0, 2.0, 30.0, 40.0))]
     face(1)[0].save(tmp_path / "a.png")
     with pytest.raises(InputError, match="has no box of any of these pictures"):
         predict_files(str(run), [tmp_path / "a.png"], boxes=file)
+    face(2)[0].save(tmp_path / "b.png")
+    file.write_text("name,x1,y1,x2,y2\na.png,1,2,30,40\nb.png,500,500,600,600\n")
+    with pytest.raises(InputError, match=r"boxes\.csv, line 3: .*b\.png: "):
+        predict_files(str(run), [tmp_path / "a.png", tmp_path / "b.png"], boxes=file)
 
 
 @pytest.mark.parametrize(

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from limbeck.console import bar, warn
 from limbeck.deployed import ClassMaps, DeployedModel, FoundBoxes, FoundPoints, Prediction, load, save_map
 from limbeck.errors import InputError
 from limbeck.files import write_json, write_text
-from limbeck.pictures import PICTURE_SUFFIXES, UnreadablePicture, decode
+from limbeck.pictures import PICTURE_SUFFIXES, UnreadablePicture, decode, find_by_path_end
 
 __all__ = ["find_pictures", "predict_files", "predictions_csv", "read_boxes", "save_predictions"]
 
 BATCH = 32
 SHARES = "shares.csv"  # beside the maps of a segmenter
-Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 BOX_COLUMNS = ("file", "label", "score", "x1", "y1", "x2", "y2")
+
+
+class ListedBox(NamedTuple):
+    """A line of a file of boxes: what picture it is of, left, top, right, bottom in its pixels, and where it stands."""
+
+    name: str
+    edges: tuple[float, float, float, float]
+    where: str
 
 
 def find_pictures(paths: list[Path]) -> list[Path]:
@@ -138,41 +146,46 @@ def _pointed(path: Path, said: FoundPoints, place: int) -> dict[str, Any]:
     return row
 
 
-def read_boxes(file: Path) -> list[tuple[str, Box]]:
-    """Names and boxes of a CSV file with the columns `name`, `x1`, `y1`, `x2`, `y2`, in pixels; `name` is the end of a
-    picture's path.
+def read_boxes(file: Path) -> list[ListedBox]:
+    """The boxes of a CSV file with the columns `name`, `x1`, `y1`, `x2`, `y2`, in pixels; `name` is the end of a picture's
+    path.
 
     Raises:
-        InputError: it cannot be read, or is of another form.
+        InputError: it cannot be read, is of another form, or a box is none.
     """
     try:
-        with open(file, encoding="utf-8", newline="") as handle:
+        with open(file, encoding="utf-8-sig", newline="") as handle:
             rows = list(csv.DictReader(handle))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot read the boxes ({getattr(error, 'strerror', None) or error})") from error
     found = []
     for number, row in enumerate(rows, start=2):
+        where = f"{file}, line {number}"
         try:
             left, top, right, bottom = (float(row[column]) for column in BOX_COLUMNS[3:])
-            found.append((row["name"], (left, top, right, bottom)))
+            name = Path(row["name"]).as_posix()
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"{file}, line {number}: expected the columns name, x1, y1, x2, y2 and numbers in them ({error!r})"
+                f"{where}: expected the columns name, x1, y1, x2, y2 and numbers in them ({error!r})"
             ) from error
+        if not (math.isfinite(left + top + right + bottom) and left < right and top < bottom):
+            raise InputError(
+                f"{where}: the box of {name} is {left:g}, {top:g}, {right:g}, {bottom:g}; expected x1 < x2 and y1 < y2"
+            )
+        found.append(ListedBox(name, (left, top, right, bottom), where))
     if not found:
         raise InputError(f"{file}: holds no boxes; expected the columns name, x1, y1, x2, y2")
     return found
 
 
-def _with_boxes(paths: list[Path], boxes: list[tuple[str, Box]], file: Path) -> tuple[list[Path], list[Box]]:
+def _with_boxes(paths: list[Path], boxes: list[ListedBox], file: Path) -> tuple[list[Path], list[ListedBox]]:
     """The pictures that have boxes, once for each; the others are named in a warning."""
-    known: dict[str, list[Box]] = {}
-    for name, box in boxes:
-        known.setdefault(Path(name).as_posix(), []).append(box)
+    known: dict[str, list[ListedBox]] = {}
+    for box in boxes:
+        known.setdefault(box.name, []).append(box)
     pictures, places = [], []
     for path in paths:
-        ends = ("/".join(path.parts[start:]) for start in range(len(path.parts)))
-        here = next((known[end] for end in (path.as_posix(), *ends) if end in known), [])
+        here = find_by_path_end(path, known) or []
         if not here:
             warn(f"left out: {path}: no box in {file}")
         pictures += [path] * len(here)
@@ -183,12 +196,13 @@ def _with_boxes(paths: list[Path], boxes: list[tuple[str, Box]], file: Path) -> 
 
 
 def _answers(
-    deployed: DeployedModel, paths: list[Path], boxes: list[Box] | None = None
+    deployed: DeployedModel, paths: list[Path], boxes: list[ListedBox] | None = None
 ) -> Iterator[tuple[Path, Any, int]]:
     """Each picture that can be read, with its batch's answer and its place there."""
     with bar("predict", len(paths), unit="picture") as progress:
         for start in range(0, len(paths), BATCH):
-            chunk, pictures, places = [], [], []
+            chunk, pictures = [], []
+            places: list[ListedBox] = []
             for number, path in enumerate(paths[start : start + BATCH], start=start):
                 try:
                     pictures.append(decode(path))
@@ -197,10 +211,25 @@ def _answers(
                 except UnreadablePicture as error:
                     warn(f"left out: {error}")
             if pictures:
-                said = deployed.predict(pictures, boxes=places or None)
+                said = _asked(deployed, chunk, pictures, places)
                 for place, path in enumerate(chunk):
                     yield path, said, place
             progress.advance(len(paths[start : start + BATCH]))
+
+
+def _asked(deployed: DeployedModel, paths: list[Path], pictures: list[Any], boxes: list[ListedBox]) -> Any:
+    """What the model says; of a box that does not show its picture, the line and the picture are named."""
+    if not boxes:
+        return deployed.predict(pictures)
+    try:
+        return deployed.predict(pictures, boxes=[box.edges for box in boxes])
+    except InputError:  # it knows places in the batch only
+        for path, picture, box in zip(paths, pictures, boxes, strict=True):
+            try:
+                deployed.predict([picture], boxes=[box.edges])
+            except InputError as error:
+                raise InputError(f"{box.where}: {path}: {error}") from None
+        raise
 
 
 def predictions_csv(rows: list[dict[str, Any]]) -> str:
