@@ -42,7 +42,8 @@ def read_pts(
 ) -> RawData:
     """Read a folder of pictures with a `.pts` file of the same stem beside each, or folders named train, val, test of such.
 
-    A picture's subset is the folder that it lies in.
+    Coordinates are those of the upright picture, as it is after the orientation that its EXIF data tells. A picture's
+    subset is the folder that it lies in.
 
     Args:
         path: the folder.
