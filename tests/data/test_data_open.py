@@ -305,7 +305,7 @@ def test_a_reader_may_bring_unlabelled_pictures(monkeypatch, noise):
         ({"mirrored": "ab"}, "mirrored = 'ab': expected a list of lists of whole numbers"),
         (
             {"normalizers": {"inter_ocular": 3}},
-            "normalizers = {'inter_ocular': 3}: expected a table of lists of whole numbers or lists of whole numbers",
+            "normalizers = {'inter_ocular': 3}: expected a table of lists of whole numbers or of lists of whole numbers",
         ),
         ({"normalizers": [0, 1]}, "normalizers = [0, 1]: expected a table of lists"),
         ({"pad": "x"}, "pad = 'x': expected a number"),

@@ -81,7 +81,8 @@ def _is_of(value: Any, kind: Any) -> bool:
 def _in_words(kind: Any, *, several: bool = False) -> str:
     base, inside = get_origin(kind) or kind, get_args(kind)
     if base in (Union, UnionType):
-        return " or ".join(_in_words(one, several=several) for one in inside if one is not NoneType)
+        either = " or of " if several else " or "
+        return either.join(_in_words(one, several=several) for one in inside if one is not NoneType)
     if base is Literal:
         return " or ".join(str(one) for one in inside)
     if base in _WORDS:
