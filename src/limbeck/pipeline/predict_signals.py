@@ -19,7 +19,8 @@ from limbeck.pipeline.recordings import ARRAYS, find_reading, recordings_of
 
 __all__ = ["predict_signals"]
 
-BATCH = 1024  # frames at once
+BATCH = 1024  # frames that are read at once
+AT_ONCE = 64  # of them in the model: more take its memory and no less time
 BLOCK = 1 << 20  # samples of a recording at once, all channels: memory does not grow with its length
 
 
@@ -115,7 +116,7 @@ def _of_recording(
 
 def _answers(deployed: DeployedModel, frames: np.ndarray, where: str) -> list[dict[str, Any]]:
     try:
-        said = deployed.predict(frames, batch_size=BATCH)
+        said = deployed.predict(frames, batch_size=AT_ONCE)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     rows = []
