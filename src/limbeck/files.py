@@ -68,7 +68,9 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except RecursionError as error:
+        raise InputError(f"{path}: not readable as JSON (nested too deep)") from error
+    except (ValueError, OSError) as error:  # also of text that is no UTF-8, and of numbers of thousands of digits
         raise InputError(f"{path}: not readable as JSON ({error})") from error
 
 

@@ -17,7 +17,7 @@ from limbeck.data.radio.levels import count_cells, missing_cells
 from limbeck.data.radio.radioml_2018 import RML2018_CLASSES, check_layout, read_labels
 from limbeck.data.radio.record import Signals
 from limbeck.data.radio.sigmf import DATA, META, Recording, Span, find_recordings, open_recording
-from limbeck.data.radio.signal_files import HDF5_SUFFIXES, require_h5py
+from limbeck.data.radio.signal_files import HDF5_SUFFIXES, read_hdf5_file
 from limbeck.data.readers import read_any
 from limbeck.data.signal_readers import find_signals
 from limbeck.data.signal_splits import hash_frames, left_out_line, measured_line
@@ -130,13 +130,10 @@ def _look(found: Signals, problems: Sequence[str], **facts: Any) -> SignalLook:
 
 def _look_at_radioml_2018(place: Path, path: str) -> SignalLook:
     """By the labels alone: the frames are looked at when they are converted."""
-    try:
-        with require_h5py(place).File(place) as file:
-            check_layout(file, place)
-            y, snr = read_labels(file, RML2018_CLASSES, place)
-            length = int(file["X"].shape[1])
-    except OSError as error:
-        raise InputError(f"{place}: cannot be read, or is truncated ({str(error).splitlines()[0]})") from error
+    with read_hdf5_file(place) as file:
+        check_layout(file, place)
+        y, snr = read_labels(file, RML2018_CLASSES, place)
+        length = int(file["X"].shape[1])
     labels = Signals(np.empty((0, 2, length), np.float32), y, snr, RML2018_CLASSES)
     return _look(labels, [], name="radioml2018", path=path, length=length)
 

@@ -22,7 +22,7 @@ from limbeck.data.radio import (
 )
 from limbeck.data.radio.choices import choose
 from limbeck.data.radio.sigmf import DATA, META
-from limbeck.data.radio.signal_files import HDF5_SUFFIXES, require_h5py
+from limbeck.data.radio.signal_files import HDF5_SUFFIXES, read_hdf5_file
 from limbeck.data.radio.signals import GENERATOR, check_order, check_processes
 from limbeck.errors import InputError
 from limbeck.files import fingerprint
@@ -191,11 +191,8 @@ def find_signals(path: Path) -> str:
     if path.suffix in (META, DATA) or (path.is_dir() and any(path.rglob(f"*{META}"))):
         return "sigmf"
     if path.suffix in HDF5_SUFFIXES and path.is_file():
-        try:
-            with require_h5py(path).File(path) as file:
-                return "radioml2018" if "Y" in file and "y" not in file else "signals"
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read, or is truncated ({str(error).splitlines()[0]})") from error
+        with read_hdf5_file(path) as file:
+            return "radioml2018" if "Y" in file and "y" not in file else "signals"
     return "radioml2016" if path.suffix in (".pkl", ".pickle", ".dat") else "signals"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from limbeck.data import look_at_signals
 from limbeck.data.radio import (
     RML2018_CLASSES,
     Signals,
@@ -22,7 +23,7 @@ from limbeck.data.radio import (
     write_signals,
 )
 from limbeck.data.radio.sigmf import open_recording
-from limbeck.data.signal_splits import open_signals
+from limbeck.data.signal_splits import all_signals, open_signals
 from limbeck.data.split import hold_out
 from limbeck.errors import InputError
 
@@ -277,6 +278,60 @@ def test_wrong_2018_is_told_in_one_line(tmp_path, changes, options, words):
     assert not (tmp_path / "out" / "signals.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"X": "group"}, "'X' is a group, not an array"),
+        ({"Y": "group"}, "'Y' is a group, not an array"),
+        ({"X": np.full((36, 32, 2), b"abc")}, r"X holds \|S3"),
+        ({"Z": np.full((36, 1), b"abc")}, r"Z holds \|S3"),
+        ({"X": np.ones((36, 32, 2), np.int64)}, "X holds int64"),
+        ({"X": np.float32(3)}, r"X \[\], Y"),
+        ({"Y": np.float32(3)}, r"Y \[\]"),
+    ],
+)
+def test_2018_of_other_kinds_is_told_in_one_line(tmp_path, changes, words):
+    h5py = pytest.importorskip("h5py")
+    gold(tmp_path / "a.hdf5", **{name: None if isinstance(value, str) else value for name, value in changes.items()})
+    with h5py.File(tmp_path / "a.hdf5", "a") as file:
+        for name, value in changes.items():
+            if isinstance(value, str):
+                file.create_group(name)
+    for read in (lambda path: convert_radioml_2018(path, tmp_path / "out"), look_at_signals):
+        with pytest.raises(InputError, match=words) as caught:
+            read(tmp_path / "a.hdf5")
+        assert "\n" not in str(caught.value)
+
+
+def test_the_row_of_2018_that_is_wrong_is_named(tmp_path):
+    X = np.ones((36, 32, 2), np.float32)
+    X[20] = np.nan  # class 5, the first at 0 dB being 21; -20 dB has 18 to 20
+    gold(tmp_path / "a.hdf5", X=X)
+    with pytest.raises(InputError, match=r"frame 20 holds"):
+        convert_radioml_2018(tmp_path / "a.hdf5", tmp_path / "out", classes=["8PSK"])
+    X[20], X[26] = 1, 0  # 30 dB
+    gold(tmp_path / "a.hdf5", X=X)
+    with pytest.raises(InputError, match=r"frame 26 is all zeros"):
+        convert_radioml_2018(tmp_path / "a.hdf5", tmp_path / "out", classes=["OOK", "8PSK"], snrs=[-20, 30])
+
+
+def test_damaged_hdf5_ends_in_one_line(tmp_path):
+    gold(tmp_path / "a.hdf5")
+    good, rng = (tmp_path / "a.hdf5").read_bytes(), np.random.default_rng(0)
+    ends = 0
+    for _ in range(60):
+        damaged = np.frombuffer(good, np.uint8).copy()
+        damaged[rng.integers(0, 4096, 6)] = rng.integers(0, 256, 6)
+        (tmp_path / "b.hdf5").write_bytes(damaged.tobytes())
+        for read in (lambda path: convert_radioml_2018(path, tmp_path / "out"), read_signals):
+            try:
+                read(tmp_path / "b.hdf5")
+            except InputError as error:
+                ends += 1
+                assert "\n" not in str(error)  # noqa: PT017
+    assert ends > 60
+
+
 def test_truncated_hdf5_is_told(tmp_path):
     gold(tmp_path / "a.hdf5", cells=40)
     content = (tmp_path / "a.hdf5").read_bytes()
@@ -344,6 +399,15 @@ def test_npz_of_anyone(tmp_path):
         ({"X": np.ones((4, 2, 15), np.float32)}, "at least 16 samples, not 15"),
         ({"snr": np.array([0, 0, 0, 1e9])}, "snr holds"),
         ({"snr": np.array([0, 0, 0, np.nan])}, "snr holds"),
+        ({"snr": np.array(["high"] * 4)}, "snr must hold numbers in dB"),
+        ({"snr": np.zeros((4, 1))}, r"snr must hold numbers in dB, one row of them, not \[4, 1\]"),
+        ({"y": np.eye(4, dtype=int)}, r"y must hold whole numbers, one row of them, not \[4, 4\]"),
+        ({"y": np.array(["a", "b", "a", "b"])}, "y must hold whole numbers"),
+        ({"classes": np.array("ab")}, r"classes must hold names, one row of them, not \[\]"),
+        ({"X": np.float32(3)}, r"must be \[N, 2, samples\] float32, not \[\]"),
+        ({"groups": np.zeros((4, 2))}, "groups must hold a number or name for each frame"),
+        ({"groups": np.array([0, 1, 2, np.nan])}, "groups holds a value that is not finite"),
+        ({"groups": np.array([0, 1, 2])}, r"groups is \[3\]"),
         ({"X": np.zeros((4, 2, 20), np.float32)}, "frame 0 is all zeros"),
     ],
 )
@@ -353,6 +417,76 @@ def test_wrong_npz_is_told_in_one_line(tmp_path, arrays, words):
     with pytest.raises(InputError, match=words) as caught:
         read_signals(tmp_path / "a.npz")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+@pytest.mark.parametrize(
+    ("groups", "names"),
+    [
+        (np.array(["r2", "r1", "r2", "r1"]), ("r1", "r2")),
+        (np.array([b"r2", b"r1", b"r2", b"r1"]), ("r1", "r2")),
+        (np.array([0.7, 0.2, 0.7, 0.2]), ("0.2", "0.7")),
+    ],
+)
+def test_groups_of_names_and_of_fractions(tmp_path, suffix, groups, names):
+    X, y = np.random.default_rng(0).normal(size=(4, 2, 20)).astype(np.float32), np.array([0, 1, 0, 1])
+    if suffix == ".npz":
+        np.savez(tmp_path / "a.npz", X=X, y=y, groups=groups)
+    else:
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["X"], file["y"] = X, y
+            file["groups"] = groups.astype(h5py.string_dtype()) if groups.dtype.kind == "U" else groups
+    found = read_signals(tmp_path / f"a{suffix}")
+    assert (found.groups.tolist(), found.names) == ([1, 0, 1, 0], names)
+    assert all_signals(found, name="a").source(2) == f"{names[1]}[2]"
+
+
+def test_hdf5_of_anyone(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    X, y = np.random.default_rng(0).normal(size=(4, 2, 20)).astype(np.float32), np.array([0, 1, 0, 1])
+    for classes, names in ((np.array([7, 8]), ("7", "8")), (np.array([b"a", b"b"]), ("a", "b"))):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["X"], file["y"], file["classes"] = X, y, classes
+        assert read_signals(tmp_path / "a.h5").classes == names
+    for changes, words in (
+        ({"X": None}, "'X' is a group, not an array"),
+        ({"y": np.int64(1)}, r"y must hold whole numbers, one row of them, not \[\]"),
+        ({"snr": np.array([b"a"] * 4)}, "snr must hold numbers"),
+        ({"X": X[:0], "y": y[:0]}, "holds no frame"),
+    ):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            for name, value in {"X": X, "y": y, **changes}.items():
+                if value is None:
+                    file.create_group(name)
+                else:
+                    file[name] = value
+        with pytest.raises(InputError, match=words):
+            read_signals(tmp_path / "a.h5")
+
+
+def test_damaged_npz_ends_in_one_line(tmp_path):
+    np.savez(tmp_path / "a.npz", X=np.ones((4, 2, 20), np.float32), y=np.array([0, 1, 0, 1]), classes=["a", "b"])
+    good, rng, ends = (tmp_path / "a.npz").read_bytes(), np.random.default_rng(0), 0
+    for number in range(300):
+        damaged = np.frombuffer(good, np.uint8).copy()
+        damaged[rng.integers(0, len(good), 6)] = rng.integers(0, 256, 6)
+        cut = len(good) if number % 2 else int(rng.integers(0, len(good)))
+        (tmp_path / "b.npz").write_bytes(damaged.tobytes()[:cut])
+        try:
+            read_signals(tmp_path / "b.npz")
+        except InputError as error:
+            ends += 1
+            assert "\n" not in str(error)  # noqa: PT017
+    assert ends > 150
+    encrypted = bytearray(good)  # bit 0 of the flags, in the entries' headers and in the archive's index
+    for magic, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = -1
+        while (start := encrypted.find(magic, start + 1)) >= 0:
+            encrypted[start + place] |= 1
+    (tmp_path / "b.npz").write_bytes(encrypted)
+    with pytest.raises(InputError, match=r"damaged, or no .npz of plain arrays .*encrypted"):
+        read_signals(tmp_path / "b.npz")
 
 
 def test_other_files_are_refused(tmp_path):
@@ -508,6 +642,8 @@ def test_splits_take_recordings_as_wholes(tmp_path):
         ({"core:dataset": "../other"}, "name of a file beside it"),
         ({"core:dataset": "gone.iq"}, "gone.iq, is not beside it"),
         ({"core:sample_rate": "fast"}, "core:sample_rate"),
+        ({"core:sample_rate": 10**400}, "core:sample_rate must be a number of Hz above 0"),
+        ({"annotations": [span(10**4000, 20, "a")]}, "must be a whole number below 2\\^63"),
         ({"core:metadata_only": True}, "has no data"),
         ({"annotations": [span(0, 20, "a", snr="high")]}, "must be a number in dB, got 'high'"),
     ],
@@ -638,9 +774,16 @@ def test_odd_ratios_and_files_are_told(tmp_path):
     path.write_text("[]")
     with pytest.raises(InputError, match="is no SigMF metadata"):
         read_sigmf(path, frame_length=16)
-    path.write_text("{")
-    with pytest.raises(InputError, match="not readable as JSON"):
-        read_sigmf(path, frame_length=16)
+    number = '{"global": {"core:datatype": "cf32_le"}, "captures": [{"core:sample_start": ' + "1" * 5000 + "}]}"
+    for text, words in (
+        ("{", "not readable as JSON"),
+        ("[" * 100_000, "nested too deep"),
+        (number, "not readable as JSON"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=words) as caught:
+            read_sigmf(path, frame_length=16)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif("LIMBECK_DATA" not in os.environ, reason="LIMBECK_DATA names no folder of data sets")

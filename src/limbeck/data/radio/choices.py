@@ -11,7 +11,9 @@ import numpy as np
 from limbeck.data.radio.record import Signals
 from limbeck.errors import InputError, unknown_name
 
-__all__ = ["check_choices", "choose"]
+__all__ = ["HIGHEST_RATE", "check_choices", "choose"]
+
+HIGHEST_RATE = 1e15  # Hz: what lies beyond is no rate of samples
 
 
 def check_choices(
@@ -30,7 +32,7 @@ def check_choices(
         if isinstance(snr, bool) or not isinstance(snr, int | float | np.number) or not math.isfinite(snr):
             raise InputError(f"snrs: must be finite numbers in dB, got {snr!r}")
     if sample_rate is not None and (
-        isinstance(sample_rate, bool) or not isinstance(sample_rate, int | float) or not 0 < sample_rate < math.inf
+        isinstance(sample_rate, bool) or not isinstance(sample_rate, int | float) or not 0 < sample_rate <= HIGHEST_RATE
     ):
         raise InputError(f"sample_rate: must be a finite number of Hz above 0, got {sample_rate!r}")
 

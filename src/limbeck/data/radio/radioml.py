@@ -35,7 +35,9 @@ def read_radioml_2016(path: str | Path) -> Signals:
         cells.append(check_key(key, path))
         if not isinstance(frames, np.ndarray) or frames.ndim != 3 or frames.shape[1] != 2 or frames.dtype.kind != "f":
             form = f"{list(frames.shape)} {frames.dtype}" if isinstance(frames, np.ndarray) else type(frames).__name__
-            raise InputError(f"{path}: {key} holds {form}, not [n, 2, samples] of floating point")
+            raise InputError(
+                f"{path}: {cells[-1][0][:40]!r} at {cells[-1][1]:g} dB holds {form}, not [n, 2, samples] of floating point"
+            )
         shapes.add(frames.shape[2])
     if len(shapes) > 1:
         raise InputError(f"{path}: frames are of {len(shapes)} lengths ({', '.join(map(str, sorted(shapes)))})")

@@ -14,7 +14,7 @@ import numpy as np
 from limbeck.data.radio.choices import check_choices
 from limbeck.data.radio.levels import cell_numbers
 from limbeck.data.radio.record import SLICE, check_frames, slices
-from limbeck.data.radio.signal_files import require_h5py
+from limbeck.data.radio.signal_files import hdf5_array, read_hdf5_file, require_h5py
 from limbeck.errors import InputError, unknown_name
 from limbeck.files import atomic_path, write_json
 
@@ -58,23 +58,20 @@ def convert_radioml_2018(
             raise unknown_name("class", str(name), RML2018_CLASSES, where="classes")
     if frames_per_cell is not None and (type(frames_per_cell) is not int or frames_per_cell < 1):
         raise InputError(f"frames_per_cell: must be a whole number of at least 1, got {frames_per_cell!r}")
-    h5py = require_h5py(path)
+    require_h5py(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    try:
-        with h5py.File(path) as file:
-            check_layout(file, path)
-            y, snr = read_labels(file, names, path)
-            for name in classes or ():
-                if names.index(name) not in y:
-                    raise InputError(f"classes: {path} has no frame of '{name}'")
-            rows = choose_rows(y, snr, names, snrs, frames_per_cell, path)
-            y, snr = y[rows], snr[rows]
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "signals.json").unlink(missing_ok=True)  # while X is being written, the folder is not whole
-            write_frames(file["X"], rows, folder, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read, or is truncated ({str(error).splitlines()[0]})") from error
+    with read_hdf5_file(path) as file:
+        check_layout(file, path)
+        y, snr = read_labels(file, names, path)
+    for name in classes or ():
+        if names.index(name) not in y:
+            raise InputError(f"classes: {path} has no frame of '{name}'")
+    rows = choose_rows(y, snr, names, snrs, frames_per_cell, path)
+    y, snr = y[rows], snr[rows]
+    with atomic_path(folder / "X.npy") as temporary, read_hdf5_file(path) as file:
+        (folder / "signals.json").unlink(missing_ok=True)  # while X is being written, the folder is not whole
+        write_frames(file["X"], rows, temporary, path)
     for name, values in (("y", y), ("snr", snr)):
         with atomic_path(folder / f"{name}.npy") as temporary, open(temporary, "wb") as handle:
             np.save(handle, values)
@@ -83,16 +80,23 @@ def convert_radioml_2018(
 
 
 def check_layout(file: Any, path: Path) -> None:
-    """Check the names and shapes of the three arrays.
+    """Check the names, kinds and shapes of the three arrays.
 
     Raises:
         InputError: others.
     """
     for name in ("X", "Y", "Z"):
-        if name not in file:
+        if hdf5_array(file, name, path) is None:
             raise InputError(f"{path}: no array '{name}' (found: {', '.join(file) or 'none'}); is this 2018.01a?")
     X, Y, Z = file["X"], file["Y"], file["Z"]
-    count = len(X)
+    for name, values, kinds, told in (
+        ("X", X, "f", "floating-point numbers"),
+        ("Y", Y, "iufb", "0 and 1"),
+        ("Z", Z, "iuf", "numbers in dB"),
+    ):
+        if values.dtype.kind not in kinds:
+            raise InputError(f"{path}: {name} holds {values.dtype}, not {told}")
+    count = len(X) if X.ndim else 0
     if (
         X.ndim != 3
         or X.shape[2] != 2
@@ -159,23 +163,21 @@ def choose_rows(
     return rows[np.sort(by_cell[place < frames_per_cell])]
 
 
-def write_frames(X: Any, rows: np.ndarray, folder: Path, path: Path) -> None:
-    """Write `X.npy` of those rows, [n, 2, samples], reading whole slices of the file only.
+def write_frames(X: Any, rows: np.ndarray, target: Path, path: Path) -> None:
+    """Write those rows as an array file, [n, 2, samples], reading whole slices of X only.
 
     Raises:
         InputError: a frame is not whole.
     """
-    with atomic_path(folder / "X.npy") as temporary:
-        shape = (len(rows), 2, X.shape[1])
-        found = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-        done = 0
-        for start in range(0, len(X), SLICE):
-            inside = rows[done : np.searchsorted(rows, start + SLICE)]
-            if not len(inside):
-                continue
-            first, last = int(inside[0]), int(inside[-1]) + 1
-            frames = X[first:last][inside - first].transpose(0, 2, 1)
-            check_frames(frames, where=str(path), first=first)
-            found[done : done + len(inside)] = frames
-            done += len(inside)
-        found.flush()
+    found = np.lib.format.open_memmap(target, "w+", np.float32, (len(rows), 2, X.shape[1]))
+    done = 0
+    for start in range(0, len(X), SLICE):
+        inside = rows[done : np.searchsorted(rows, start + SLICE)]
+        if not len(inside):
+            continue
+        first, last = int(inside[0]), int(inside[-1]) + 1
+        frames = X[first:last][inside - first].transpose(0, 2, 1)
+        check_frames(frames, where=str(path), numbers=inside)
+        found[done : done + len(inside)] = frames
+        done += len(inside)
+    found.flush()

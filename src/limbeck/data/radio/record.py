@@ -5,7 +5,7 @@ Not here: where frames come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,24 +69,25 @@ class Signals:
         return None if self.groups is not None or self.is_measured else self.levels
 
 
-def check_frames(frames: np.ndarray, *, where: str, first: int = 0) -> None:
+def check_frames(frames: np.ndarray, *, where: str, numbers: Sequence[int] | np.ndarray | None = None) -> None:
     """Check some frames' values.
 
     Args:
         frames: [n, 2, L].
         where: for errors.
-        first: number of the first of them.
+        numbers: of the frames, for errors; None = from 0 on.
 
     Raises:
         InputError: a frame holds NaN or infinity, or no power at all.
     """
     flat = frames.reshape(len(frames), -1)
+    numbers = range(len(frames)) if numbers is None else numbers
     wrong = np.flatnonzero(~np.isfinite(flat).all(1))
     if len(wrong):
-        raise InputError(f"{where}: frame {first + wrong[0]} holds a value that is not finite ({len(wrong)} such)")
+        raise InputError(f"{where}: frame {numbers[wrong[0]]} holds a value that is not finite ({len(wrong)} such)")
     silent = np.flatnonzero(~flat.any(1))
     if len(silent):
-        raise InputError(f"{where}: frame {first + silent[0]} is all zeros ({len(silent)} such); leave them out")
+        raise InputError(f"{where}: frame {numbers[silent[0]]} is all zeros ({len(silent)} such); leave them out")
 
 
 def slices(count: int) -> Iterator[slice]:
@@ -124,7 +125,7 @@ def check_signals(found: Signals, *, where: str, look_at_values: bool = True) ->
         wrong = y.min() if y.min() < 0 else y.max()
         raise InputError(f"{where}: label {wrong} is outside of 0 .. {len(found.classes) - 1}")
     for piece in slices(len(X)) if look_at_values else ():
-        check_frames(X[piece], where=where, first=piece.start)
+        check_frames(X[piece], where=where, numbers=range(piece.start, piece.stop))
     return found
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.signal import resample_poly
 
+from limbeck.data.radio.choices import HIGHEST_RATE
 from limbeck.errors import InputError
 from limbeck.files import read_json
 
@@ -193,8 +194,8 @@ def open_recording(path: str | Path) -> Recording:
     dtype, is_complex = data_type(facts.get("core:datatype"), path)
     channels = whole(facts.get("core:num_channels", 1), "core:num_channels", path, lowest=1)
     rate = facts.get("core:sample_rate")
-    if rate is not None and (type(rate) not in (int, float) or not 0 < rate < float("inf")):
-        raise InputError(f"{path}: core:sample_rate must be a number above 0, got {rate!r}")
+    if rate is not None and (type(rate) not in (int, float) or not 0 < rate <= HIGHEST_RATE):
+        raise InputError(f"{path}: core:sample_rate must be a number of Hz above 0, got {str(rate)[:40]}")
     if facts.get("core:metadata_only"):
         raise InputError(f"{path}: says that it has no data (core:metadata_only)")
     data = path.with_suffix(DATA)
@@ -285,6 +286,8 @@ def whole(value: Any, key: str, path: Path, *, lowest: int = 0) -> int:
     """
     if type(value) is not int or value < lowest:
         raise InputError(f"{path}: {key} must be a whole number of at least {lowest}, got {value!r}")
+    if value >= 2**63:
+        raise InputError(f"{path}: {key} must be a whole number below 2^63")
     return value
 
 

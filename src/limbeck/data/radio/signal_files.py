@@ -13,7 +13,7 @@ import numpy as np
 from limbeck.errors import InputError
 from limbeck.files import atomic_path
 
-__all__ = ["HDF5_SUFFIXES", "open_signal_file", "require_h5py"]
+__all__ = ["HDF5_SUFFIXES", "hdf5_array", "open_signal_file", "read_hdf5_file", "require_h5py"]
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
@@ -31,6 +31,46 @@ def require_h5py(path: str | Path) -> Any:
     except ImportError as error:
         raise InputError(f'{path}: HDF5 needs a further package: pip install "limbeck[radio]"') from error
     return h5py
+
+
+@contextmanager
+def read_hdf5_file(path: Path) -> Iterator[Any]:
+    """An HDF5 file, open for reading; only reading belongs into the block.
+
+    Raises:
+        InputError: the library is not installed, or the file is missing, truncated or damaged.
+    """
+    h5py = require_h5py(path)
+    try:
+        with h5py.File(path) as file:
+            yield file
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        MemoryError,
+        OverflowError,
+    ) as error:
+        # all of these are what damaged bytes were seen to end in
+        told = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{path}: cannot be read, or is truncated ({told})") from error
+
+
+def hdf5_array(file: Any, name: str, path: Path) -> Any:
+    """A data set of an open file; None where it is not there.
+
+    Raises:
+        InputError: something else has its name.
+    """
+    if name not in file:
+        return None
+    found = file[name]
+    if not hasattr(found, "shape") or not hasattr(found, "dtype") or found.shape is None:
+        raise InputError(f"{path}: '{name}' is a {type(found).__name__.lower()}, not an array")
+    return found
 
 
 @contextmanager
