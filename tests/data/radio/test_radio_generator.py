@@ -8,7 +8,7 @@ import pytest
 from scipy.signal import hilbert
 from scipy.special import j0
 
-from limbeck.data.radio import PROFILES, Channel, Waveform, make_frames, make_signals, write_signals
+from limbeck.data.radio import PROFILES, RML2018_CLASSES, Channel, Waveform, make_frames, make_signals, write_signals
 from limbeck.data.radio import modulate as mod
 from limbeck.data.radio.audio import analytic_speech, speech
 from limbeck.data.radio.channel import draw_taps, faded, noisy, resampled, samples_before, turned
@@ -391,3 +391,24 @@ def test_files_of_other_kinds_are_refused(tmp_path):
     with pytest.raises(InputError, match="processes"):
         write_signals(tmp_path / "a.npz", frames_per_cell=1, seed=0, processes=0)
     assert not list(tmp_path.iterdir())
+
+
+def test_names_of_2018_are_those_of_the_same_modulations():
+    order = {"frames_per_cell": 2, "seed": 0, "snrs": [10], "length": 32}
+    made = make_signals("clean_snr", classes=["16QAM", "256QAM", "AM-DSB-WC"], **order)
+    ours = make_signals("clean_snr", classes=["QAM16", "QAM256", "AM-DSB"], **order)
+    assert made.classes == ("16QAM", "256QAM", "AM-DSB-WC")
+    assert np.array_equal(made.X, ours.X)
+    with pytest.raises(InputError, match="'QAM16' and '16QAM' are one modulation"):
+        make_signals(classes=["QAM16", "16QAM"], **order)
+    # what is left of the 24 has no recipe that is published
+    cannot = [name for name in RML2018_CLASSES if name not in mod.MODULATIONS and name not in mod.ALIASES]
+    assert cannot == ["64APSK", "128APSK", "FM"]
+
+
+@pytest.mark.parametrize(("name", "points", "energy"), [("QAM32", 32, 20), ("QAM128", 128, 82), ("QAM256", 256, 170)])
+def test_dense_constellations_have_the_energy_of_their_grids(name, points, energy):
+    # squares: 2 (M - 1) / 3; crosses: 31 M / 48 - 2 / 3 (both of the odd whole numbers)
+    found = mod.CONSTELLATIONS[name]
+    assert len(set(found.tolist())) == points
+    assert np.mean(np.abs(found) ** 2) == pytest.approx(energy)

@@ -15,8 +15,9 @@ from scipy.signal import lfilter
 
 from limbeck.data.radio.audio import analytic_speech, margin, speech, upsampled
 from limbeck.data.radio.streams import Streams
+from limbeck.errors import unknown_name
 
-__all__ = ["CONSTELLATIONS", "MODULATIONS", "Waveform", "rrc", "rrc_taps"]
+__all__ = ["ALIASES", "CONSTELLATIONS", "MODULATIONS", "Waveform", "find_modulation", "rrc", "rrc_taps"]
 
 
 @dataclass(frozen=True)
@@ -262,3 +263,25 @@ MODULATIONS: dict[str, Modulation] = {
     "AM-SSB-WC": partial(am_ssb, carrier=0.5),
 }
 """Class -> how its baseband is made."""
+
+ALIASES = {
+    "16QAM": "QAM16",
+    "32QAM": "QAM32",
+    "64QAM": "QAM64",
+    "128QAM": "QAM128",
+    "256QAM": "QAM256",
+    "AM-DSB-WC": "AM-DSB",
+    "AM-SSB-SC": "AM-SSB",
+}
+"""Names of RadioML 2018.01a -> ours of the same modulation, whose frames they are."""
+
+
+def find_modulation(name: str, *, where: str) -> str:
+    """Our name of a modulation.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in MODULATIONS and name not in ALIASES:
+        raise unknown_name("modulation", str(name), [*MODULATIONS, *ALIASES], where=where)
+    return ALIASES.get(name, name)

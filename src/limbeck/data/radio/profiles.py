@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from limbeck.data.radio.channel import Channel
-from limbeck.data.radio.modulate import MODULATIONS, Waveform
+from limbeck.data.radio.modulate import Waveform, find_modulation
 from limbeck.errors import InputError, unknown_name
 
 __all__ = ["PROFILES", "RML2016_CLASSES", "Profile", "find_profile"]
@@ -21,7 +21,7 @@ class Profile:
 
     Attributes:
         name: in records and errors.
-        classes: that it makes unless told otherwise; any of `MODULATIONS` can be asked for.
+        classes: that it makes unless told otherwise; any of `MODULATIONS` and `ALIASES` can be asked for.
         snrs: in dB, likewise.
         waveform: of the sender.
         channel: between sender and receiver.
@@ -87,11 +87,13 @@ PROFILES: dict[str, Profile] = {
         tuple(range(-20, 22, 2)),
         Waveform(sample_rate=30e3, samples_per_symbol=2, gfsk_bt=0.3, gfsk_step=1.57, fm_rate=44.1e3),
         Channel(
-            sro_ppm=0.5,  # an oscillator of 10 MHz, up to 5 Hz off
+            # There an oscillator of 10 MHz, up to 5 Hz off, drives clock and carrier. Here each draws its own error: over
+            # 128 samples the clock's, 0.5 ppm at most, moves a sample by less than 1e-4 of its spacing.
+            sro_ppm=0.5,
             delays=tuple(30e3 * 1e-9 * ns for ns in (0, 50, 120, 200, 230, 500, 1600, 2300, 5000)),
             gains=decibels(-1, -1, -1, 0, 0, 0, -3, -5, -7),
             doppler=70 / 30e3,
-            cfo=500 / 30e3,  # the same oscillator, times 100
+            cfo=500 / 30e3,  # the oscillator's error, times 100
             any_phase=True,
             noise="10^(-s/20)",
         ),
@@ -123,8 +125,7 @@ def find_profile(profile: str | Profile) -> Profile:
         return PROFILES[profile]
     where = f"profile '{profile.name}'"
     for name in profile.classes:
-        if name not in MODULATIONS:
-            raise unknown_name("modulation", name, MODULATIONS, where=where)
+        find_modulation(name, where=where)
     for field, value, known in (
         ("norm", profile.norm, ("sum", "power")),
         ("noise", profile.channel.noise, ("10^(-s/10)", "10^(-s/20)", "relative")),

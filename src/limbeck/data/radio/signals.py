@@ -17,12 +17,12 @@ import numpy as np
 
 from limbeck.data.radio import channel as link
 from limbeck.data.radio.choices import check_choices
-from limbeck.data.radio.modulate import MODULATIONS
+from limbeck.data.radio.modulate import MODULATIONS, find_modulation
 from limbeck.data.radio.profiles import Profile, find_profile
 from limbeck.data.radio.record import Signals
 from limbeck.data.radio.signal_files import open_signal_file
 from limbeck.data.radio.streams import Streams
-from limbeck.errors import InputError, unknown_name
+from limbeck.errors import InputError
 
 __all__ = ["make_frames", "make_signals", "write_signals"]
 
@@ -77,6 +77,7 @@ def make_frames(
     fixed_channels: int = 0,
 ) -> np.ndarray:
     """The frames of one class at one SNR that have these numbers, [n, 2, L] float32; nothing else changes them."""
+    name = find_modulation(name, where="name")
     way, draws = profile.channel, Streams(seed, name, snr, numbers)
     samples = MODULATIONS[name](draws, link.samples_before(way, length), profile.waveform)
     samples = link.resampled(way, draws, samples, length)
@@ -111,9 +112,12 @@ def check_order(
     check_choices(classes, snrs)
     names = tuple(found.classes if classes is None else classes)
     levels = tuple(float(snr) for snr in (found.snrs if snrs is None else snrs))
+    made: dict[str, str] = {}
     for name in names:
-        if name not in MODULATIONS:
-            raise unknown_name("modulation", str(name), MODULATIONS, where="classes")
+        ours = find_modulation(name, where="classes")
+        if ours in made:
+            raise InputError(f"classes: '{made[ours]}' and '{name}' are one modulation; leave one out")
+        made[ours] = name
     if not all(abs(snr) <= 200 for snr in levels):
         raise InputError(f"snrs: must lie between -200 and 200 dB, got {list(levels)}")
     for field, value, low, high in (
@@ -156,7 +160,7 @@ def make_signals(
         profile: a name of `PROFILES`, or one of your own (`dataclasses.replace`).
         frames_per_cell: frames of each class at each SNR; rows are sorted by class, SNR, number.
         seed: from 0 to 2^64 - 1.
-        classes: names of `MODULATIONS` in the order of `y`; None = the profile's.
+        classes: names of `MODULATIONS` or `ALIASES` in the order of `y`; None = the profile's.
         snrs: in dB; None = the profile's.
         length: L, at least 16.
         fixed_channels: so many draws of the fading take turns, the same in all cells (RadioML 2016 has practically one);
