@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def read_sigmf(
     rates: set[float | None] = set()
     left_out: list[tuple[str, str]] = []
     rests = [0, 0]  # samples, spans
+    others: Counter[str] = Counter()  # spans by class, of those that are not asked for
     for group, path in enumerate(find_recordings(paths)):
         recording = open_recording(path)
         if channel >= recording.channels:
@@ -65,6 +67,7 @@ def read_sigmf(
         for named, span in labelled_spans(recording, label):
             is_labelled = True
             if classes is not None and named not in classes:
+                others[named] += 1
                 continue
             samples = resample(recording, span, sample_rate, channel)
             starts = np.arange(0, len(samples) - frame_length + 1, hop)
@@ -99,27 +102,43 @@ def read_sigmf(
         groups=np.array(groups, np.int64),
         names=tuple(names),
         left_out=tuple(left_out),
-        notes=tuple(cutting_notes(rests, rates, frame_length, sample_rate)),
+        notes=tuple(cutting_notes(rests, others, rates, frame_length, sample_rate)),
     )
     return check_signals(signals, where=", ".join(names[:3]), look_at_values=False)  # done where they were cut
 
 
 def labelled_spans(recording: Recording, label: str) -> Iterator[tuple[str, Span]]:
-    """(class, span) of whatever has the label."""
+    """(class, span) of whatever has the label; one that is empty says nothing.
+
+    Raises:
+        InputError: a label is neither text nor a number.
+    """
     key = label.removeprefix("global:")
     whole = Span(0, recording.samples, recording.facts)
     for span in recording.spans if key == label else (whole,):
-        if (named := span.facts.get(key)) is not None:
-            yield str(named), span
+        named = span.facts.get(key)
+        if named is None or named == "":
+            continue
+        if isinstance(named, bool) or not isinstance(named, str | int | float):
+            at = recording.offset + span.start
+            raise InputError(
+                f"{recording.path}: '{key}' of the span at sample {at} must be a name, got {str(named)[:40]}"
+            )
+        yield str(named), span
 
 
 def cutting_notes(
-    rests: Sequence[int], rates: set[float | None], frame_length: int, sample_rate: float | None
+    rests: Sequence[int],
+    others: Counter[str],
+    rates: set[float | None],
+    frame_length: int,
+    sample_rate: float | None,
 ) -> Iterator[str]:
     """Lines on what cutting lost or mixed.
 
     Args:
         rests: samples left over, and the spans that they are of.
+        others: spans by class, of the classes that were not asked for.
         rates: of the recordings, in Hz; None = not said.
         frame_length: in samples.
         sample_rate: that all were brought to, if to any.
@@ -128,6 +147,9 @@ def cutting_notes(
     if samples:
         ends = "the end of a span" if spans == 1 else f"the ends of {spans:,} spans"
         yield f"{samples:,} samples at {ends} are less than a frame of {frame_length}, and left out"
+    if others:
+        told = [f"{name} ({count:,})" for name, count in others.most_common(5)] + ["..."] * (len(others) > 5)
+        yield f"spans of classes that data.options.classes does not name are left out: {', '.join(told)}"
     if sample_rate is None and len(rates) > 1:
         told = [f"{rate:g} Hz" for rate in sorted(rate for rate in rates if rate is not None)]
         told += ["some do not say"] * (None in rates)
