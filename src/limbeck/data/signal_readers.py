@@ -1,7 +1,7 @@
 """Readers of signals by a recipe's fields: made by the generator, RadioML's files, sets of frames, SigMF recordings.
 
-What does not live here: the readers and the generator themselves (`radio`), what they were asked
-for (`radio.choices`), dividing what they give (`signal_splits`).
+What does not live here: the readers and the generator themselves (`radio`), taking classes and SNRs out of what they
+found (`radio.choices`), dividing it (`signal_splits`).
 """
 
 from __future__ import annotations

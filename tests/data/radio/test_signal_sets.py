@@ -140,6 +140,17 @@ def test_the_row_of_2018_that_is_wrong_is_named(tmp_path):
         convert_radioml_2018(tmp_path / "a.hdf5", tmp_path / "out", classes=["OOK", "8PSK"], snrs=[-20, 30])
 
 
+def test_a_full_disk_is_told_from_a_damaged_file(tmp_path, monkeypatch):
+    gold(tmp_path / "a.hdf5")
+
+    def full(*given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", full)
+    with pytest.raises(InputError, match=r"X\.npy: cannot write \(No space left on device\); free some space"):
+        convert_radioml_2018(tmp_path / "a.hdf5", tmp_path / "out")
+
+
 def test_damaged_hdf5_ends_in_one_line(tmp_path):
     gold(tmp_path / "a.hdf5")
     good, rng = (tmp_path / "a.hdf5").read_bytes(), np.random.default_rng(0)

@@ -14,7 +14,7 @@ import numpy as np
 from limbeck.data.radio.choices import check_choices
 from limbeck.data.radio.levels import cell_numbers
 from limbeck.data.radio.record import SLICE, check_frames, slices
-from limbeck.data.radio.signal_files import hdf5_array, read_hdf5_file, require_h5py
+from limbeck.data.radio.signal_files import hdf5_array, read_hdf5_file, reading_hdf5
 from limbeck.errors import InputError, unknown_name
 from limbeck.files import atomic_path, write_json
 
@@ -58,7 +58,6 @@ def convert_radioml_2018(
             raise unknown_name("class", str(name), RML2018_CLASSES, where="classes")
     if frames_per_cell is not None and (type(frames_per_cell) is not int or frames_per_cell < 1):
         raise InputError(f"frames_per_cell: must be a whole number of at least 1, got {frames_per_cell!r}")
-    require_h5py(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     with read_hdf5_file(path) as file:
@@ -69,7 +68,7 @@ def convert_radioml_2018(
             raise InputError(f"classes: {path} has no frame of '{name}'")
     rows = choose_rows(y, snr, names, snrs, frames_per_cell, path)
     y, snr = y[rows], snr[rows]
-    with atomic_path(folder / "X.npy") as temporary, read_hdf5_file(path) as file:
+    with read_hdf5_file(path) as file, atomic_path(folder / "X.npy") as temporary:
         (folder / "signals.json").unlink(missing_ok=True)  # while X is being written, the folder is not whole
         write_frames(file["X"], rows, temporary, path)
     for name, values in (("y", y), ("snr", snr)):
@@ -176,7 +175,9 @@ def write_frames(X: Any, rows: np.ndarray, target: Path, path: Path) -> None:
         if not len(inside):
             continue
         first, last = int(inside[0]), int(inside[-1]) + 1
-        frames = X[first:last][inside - first].transpose(0, 2, 1)
+        with reading_hdf5(path):  # so that what fails here is not taken for a full disk
+            block = X[first:last]
+        frames = block[inside - first].transpose(0, 2, 1)
         check_frames(frames, where=str(path), numbers=inside)
         found[done : done + len(inside)] = frames
         done += len(inside)

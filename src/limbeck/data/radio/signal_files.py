@@ -13,7 +13,7 @@ import numpy as np
 from limbeck.errors import InputError
 from limbeck.files import atomic_path
 
-__all__ = ["HDF5_SUFFIXES", "hdf5_array", "open_signal_file", "read_hdf5_file", "require_h5py"]
+__all__ = ["HDF5_SUFFIXES", "hdf5_array", "open_signal_file", "read_hdf5_file", "reading_hdf5", "require_h5py"]
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
@@ -34,16 +34,14 @@ def require_h5py(path: str | Path) -> Any:
 
 
 @contextmanager
-def read_hdf5_file(path: Path) -> Iterator[Any]:
-    """An HDF5 file, open for reading; only reading belongs into the block.
+def reading_hdf5(path: Path) -> Iterator[None]:
+    """Only reading belongs into the block.
 
     Raises:
-        InputError: the library is not installed, or the file is missing, truncated or damaged.
+        InputError: what is read is missing, truncated or damaged.
     """
-    h5py = require_h5py(path)
     try:
-        with h5py.File(path) as file:
-            yield file
+        yield
     except (
         OSError,
         RuntimeError,
@@ -57,6 +55,18 @@ def read_hdf5_file(path: Path) -> Iterator[Any]:
         # all of these are what damaged bytes were seen to end in
         told = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{path}: cannot be read, or is truncated ({told})") from error
+
+
+@contextmanager
+def read_hdf5_file(path: Path) -> Iterator[Any]:
+    """An HDF5 file, open for reading, as `reading_hdf5`.
+
+    Raises:
+        InputError: the library is not installed, or the file is missing, truncated or damaged.
+    """
+    h5py = require_h5py(path)
+    with reading_hdf5(path), h5py.File(path) as file:
+        yield file
 
 
 def hdf5_array(file: Any, name: str, path: Path) -> Any:
