@@ -19,6 +19,7 @@ from limbeck.errors import InputError
 from limbeck.pictures import PICTURE_SUFFIXES, decode
 
 SMALLEST = 8.0  # pixels of a box below which the face is lost
+LARGEST = 2.0  # sides of the frame beyond which it is
 
 
 def main(
@@ -29,6 +30,9 @@ def main(
         raise InputError(
             f"{model.path}: was not trained on crops of its points; train with data.options.crop = 'gt_box'"
         )
+    for place, folder in (("frames", Path(frames)), ("output", Path(output or ".").parent)):
+        if not folder.is_dir():
+            raise InputError(f"{place}: {folder}: no such folder")
     paths = sorted(path for path in Path(frames).iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
     if not paths:
         raise InputError(f"{frames}: no pictures in it")
@@ -58,7 +62,8 @@ def is_lost(box: Sequence[float], size: tuple[int, int]) -> bool:
     left, top, right, bottom = box
     middle = ((left + right) / 2, (top + bottom) / 2)
     inside = 0 <= middle[0] <= size[1] and 0 <= middle[1] <= size[0]
-    return not inside or min(right - left, bottom - top) < SMALLEST
+    wide, tall = right - left, bottom - top
+    return not inside or min(wide, tall) < SMALLEST or max(wide, tall) > LARGEST * max(size)
 
 
 def steadiness(points: np.ndarray) -> dict[str, float]:

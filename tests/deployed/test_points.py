@@ -39,6 +39,12 @@ def test_a_crop_is_padded_as_training_padded_its_own():
     assert padded[16, 16].min() == 200
 
 
+@pytest.mark.parametrize("box", [(500, 500, 600, 600), (-1e7, -1e7, 1e7, 1e7), (-30, 2, -4, 20)])
+def test_a_box_that_does_not_show_the_picture_is_refused(box):
+    with pytest.raises(InputError, match=r"face.png: the box .* does not show it; it has 60 x 40 pixels"):
+        cut_box(np.zeros((40, 60, 3), np.uint8), box, (10, 10), {"pad": 0.1}, where="face.png")
+
+
 @pytest.mark.parametrize(
     ("boxes", "told"),
     [
@@ -46,6 +52,9 @@ def test_a_crop_is_padded_as_training_padded_its_own():
         ([[1, 2, 30, 40]] * 2, "2 for 1 pictures"),
         ([[5, 5, 5.5, 9]], "holds no pixel"),
         ([[1, 2, np.nan, 4]], "holds no pixel"),
+        ([[1, 2, 3, 4], [1, 2]], "expected four numbers"),
+        ("1 2 3 4", "expected four numbers"),
+        ([], "0 for 1 pictures"),
     ],
 )
 def test_boxes_of_another_form_are_refused(boxes, told):

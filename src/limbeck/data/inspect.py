@@ -16,11 +16,11 @@ import numpy as np
 
 from limbeck.console import bar
 from limbeck.data.draws import Draws
-from limbeck.data.placement import context_margin, cut_context, shows_something
+from limbeck.data.placement import context_margin, cut_context
 from limbeck.data.raw import RawSplit, read_picture, size_of_picture
 from limbeck.data.remembered import recall, remember, remembered_at
 from limbeck.errors import InputError
-from limbeck.pictures import Fit, fit_picture
+from limbeck.pictures import Fit, fit_picture, shows_something
 
 __all__ = ["Inspected", "choose_image_size", "find_shared", "hash_pixels", "inspect_pictures", "map_threads"]
 

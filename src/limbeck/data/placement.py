@@ -24,7 +24,6 @@ __all__ = [
     "move_points",
     "resized_window",
     "scaled_window",
-    "shows_something",
     "turned_affine",
     "warp",
     "window_affine",
@@ -35,7 +34,6 @@ Window = tuple[float, float, float, float]
 
 Size = tuple[int, int]
 
-_LARGEST = 8  # sides of the picture that a window may have
 _CONTEXT = 8  # around a window an eighth of its side is kept, so that it can be moved and turned
 
 
@@ -115,15 +113,6 @@ def context_window(window: Window, size: Size) -> Window:
     down, across = context_margin(size)
     wide, tall = across * (right - left) / size[1], down * (bottom - top) / size[0]
     return left - wide, top - tall, right + wide, bottom + tall
-
-
-def shows_something(window: Window, source: Size) -> bool:
-    """Whether a window is one: finite, of a pixel at least, not far larger than the picture of size `source`, and on it."""
-    left, top, right, bottom = window
-    if not all(math.isfinite(edge) for edge in window) or min(right - left, bottom - top) < 1:
-        return False
-    is_on = left < source[1] and top < source[0] and right > 0 and bottom > 0
-    return is_on and max(right - left, bottom - top) <= _LARGEST * max(source)
 
 
 def cut_context(picture: np.ndarray, window: Window, size: Size) -> np.ndarray:

@@ -18,11 +18,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from limbeck.data.placement import move_points, shows_something
+from limbeck.data.placement import move_points
 from limbeck.data.point_crops import CropPolicy
 from limbeck.data.raw import Picture, PointAnnotation, RawData, RawSplit
 from limbeck.data.targets import OpenedTargets
 from limbeck.errors import InputError
+from limbeck.pictures import shows_something
 from limbeck.point_schemes import PointScheme
 
 __all__ = ["PointTargets", "open_points"]

@@ -223,14 +223,19 @@ class DeployedModel:
             return
         listed = _listed(pictures)
         known = as_boxes(boxes, len(listed) if isinstance(listed, Sized) else None)
+        number = -1
         for number, picture in enumerate(listed):
             array = _as_array(picture, number)
             if known is None:
                 yield fit_picture(array, self.input_size, self.fit), array.shape[:2], None  # type: ignore[arg-type]
             else:
+                if number >= len(known):
+                    raise InputError(f"boxes: {len(known)} for more pictures; expected one for each")
                 crop = self.metadata.get("crop") or {}
-                fitted, window = cut_box(array, known[number], self.input_size, crop)
+                fitted, window = cut_box(array, known[number], self.input_size, crop, where=_name_of(picture, number))
                 yield fitted, array.shape[:2], window
+        if known is not None and number + 1 < len(known):
+            raise InputError(f"boxes: {len(known)} for {number + 1} pictures; expected one for each")
 
     def _run(self, pictures: np.ndarray) -> np.ndarray:
         try:
@@ -273,6 +278,10 @@ def _listed(pictures: Any) -> Iterable[Any]:
     if isinstance(pictures, str | os.PathLike | bytes) or not isinstance(pictures, Iterable):
         return [pictures]
     return pictures
+
+
+def _name_of(picture: Any, number: int) -> str:
+    return str(picture) if isinstance(picture, str | os.PathLike) else f"picture {number}"
 
 
 def _as_array(picture: Any, number: int) -> np.ndarray:

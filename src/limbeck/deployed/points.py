@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from limbeck.errors import InputError
-from limbeck.pictures import fit_window, padded_window
+from limbeck.pictures import fit_window, padded_window, shows_something
 
 __all__ = ["Box", "FoundPoints", "as_boxes", "crop_affine", "cut_box", "found_points"]
 
@@ -53,10 +53,13 @@ def as_boxes(boxes: Any, count: int | None) -> list[Box] | None:
     """
     if boxes is None:
         return None
-    found = np.asarray(boxes, np.float64)
-    found = found[None] if found.ndim == 1 else found
+    try:
+        found = np.asarray(boxes, np.float64)
+    except (TypeError, ValueError):
+        raise InputError("boxes: expected four numbers, left, top, right, bottom, for each picture") from None
+    found = np.zeros((0, 4)) if found.size == 0 else found[None] if found.ndim == 1 else found
     if found.ndim != 2 or found.shape[1] != 4:
-        raise InputError(f"boxes: expected left, top, right, bottom of each picture, got {list(np.shape(boxes))}")
+        raise InputError(f"boxes: expected left, top, right, bottom of each picture, got {list(found.shape)}")
     if count is not None and len(found) != count:
         raise InputError(f"boxes: {len(found)} for {count} pictures; expected one for each")
     wrong = np.flatnonzero(~(np.isfinite(found).all(1) & (found[:, 2:] - found[:, :2] >= 1).all(1)))
@@ -67,7 +70,9 @@ def as_boxes(boxes: Any, count: int | None) -> list[Box] | None:
     return [(left, top, right, bottom) for left, top, right, bottom in found.tolist()]
 
 
-def cut_box(picture: np.ndarray, box: Box, size: tuple[int, int], crop: Mapping[str, Any]) -> tuple[np.ndarray, Box]:
+def cut_box(
+    picture: np.ndarray, box: Box, size: tuple[int, int], crop: Mapping[str, Any], *, where: str = "picture"
+) -> tuple[np.ndarray, Box]:
     """[H, W, 3] uint8 of `size`, cut out around a box as training cut its own, and the window that it shows.
 
     Args:
@@ -75,9 +80,16 @@ def cut_box(picture: np.ndarray, box: Box, size: tuple[int, int], crop: Mapping[
         box: in its pixels.
         size: (height, width) that the model takes.
         crop: `pad`, `pad_pixels` and `square`, as training had them; empty = the box itself.
+        where: what the picture is called in errors.
+
+    Raises:
+        InputError: the box does not show the picture.
     """
     known = {key: crop[key] for key in ("pad", "pad_pixels", "square") if key in crop}
     window = padded_window(box, **known) if known else box
+    if not shows_something(window, picture.shape[:2]):
+        edges, (height, width) = ", ".join(f"{edge:g}" for edge in box), picture.shape[:2]
+        raise InputError(f"{where}: the box {edges} does not show it; it has {width} x {height} pixels")
     return fit_window(picture, window, size), window
 
 

@@ -54,7 +54,7 @@ def two_teacher(
     }
     tough, tolerant = "tough", "tolerant"
     if options["weight_tough"] == 0:
-        tough = tolerant  # what has no say is not run: the other stands in its place
+        tough = tolerant  # the other stands in the place of one without a say, so that one of them runs and not both
     elif options["weight_tolerant"] == 0 and variant == "paper":
         tolerant = tough
     ready = dict(zip(("tough", "tolerant"), ready_teachers, strict=True))
