@@ -195,9 +195,9 @@ def test_track(tmp_path):
     assert track.steadiness(steady + noise)["jitter"] == pytest.approx(0.7, rel=0.03)
     with pytest.raises(InputError, match="no pictures in it"):
         track.main(str(tmp_path / "model.onnx"), str(tmp_path / "frames" / ".."))
-    with pytest.raises(InputError, match="frames: .*gone: no such folder"):
+    with pytest.raises(InputError, match=r"frames: .*gone: no such folder"):
         track.main(str(tmp_path / "model.onnx"), str(tmp_path / "gone"))
-    with pytest.raises(InputError, match="output: .*gone: no such folder"):
+    with pytest.raises(InputError, match=r"output: .*gone: no such folder"):
         track.main(str(tmp_path / "model.onnx"), str(frames), output=str(tmp_path / "gone" / "points.csv"))
     assert not track.is_lost([-50, -40, 150, 130], (90, 110))
     assert track.is_lost([-200, -20, 200, 110], (90, 110))  # wider with each frame: it follows its own padding

@@ -22,10 +22,10 @@ from limbeck.errors import InputError, LimbeckError
 from limbeck.export import Agreement, check_drop, figure_gate, paired_bootstrap, tensor_gate
 from limbeck.losses import LOSSES
 from limbeck.models import Network, start_at
-from limbeck.point_schemes import SCHEMES
 from limbeck.pipeline.problems.landmark_pictures import faces_of, jittered_figures
 from limbeck.pipeline.problems.places import targets_of
 from limbeck.pipeline.problems.problem import Case, Kept, Run, Shown, answers_of, as_input, refuse_forms
+from limbeck.point_schemes import SCHEMES
 from limbeck.recipe import Calibrate, Export, Recipe, Train
 from limbeck.tasks.landmarks import ced, compat_auc, figures_by_subset
 from limbeck.train import evaluate_network, evaluating, network_outputs
@@ -173,7 +173,11 @@ class LandmarksProblem:
     def facts(self, recipe: Recipe) -> dict[str, Any]:
         """The order of the points, and what errors are divided by where the order is the user's own."""
         scheme = self.task.scheme
-        own = {} if scheme == SCHEMES.get(scheme.name) else {"normalizers": {name: [list(end) for end in ends] for name, ends in scheme.normalizers.items()}}
+        own = (
+            {}
+            if scheme == SCHEMES.get(scheme.name)
+            else {"normalizers": {name: [list(end) for end in ends] for name, ends in scheme.normalizers.items()}}
+        )
         return {"scheme": scheme.name, **own}
 
     def finishes(self, export: Export) -> bool:
