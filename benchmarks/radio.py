@@ -2,13 +2,16 @@
 
     python benchmarks/radio.py FOLDER --train [--minutes 30]    # in pieces: what is there is not repeated
     python benchmarks/radio.py FOLDER --ablations [--minutes 30] # the first profile: ClST without its parts, lambda and T of SKD
+    python benchmarks/radio.py FOLDER --few-shot [--minutes 30] # the first profile: fewer training frames of each class and SNR
     python benchmarks/radio.py FOLDER --int8                    # int8 files of the teacher and the students, on the test split
     python benchmarks/radio.py FOLDER --real frames.npz         # judges the networks of a profile on real frames too
+    python benchmarks/radio.py FOLDER --captures captures.npz   # what the teachers of all profiles call recordings off the air
     python benchmarks/radio.py FOLDER --time                    # latency of every network, on a quiet machine
     python benchmarks/radio.py FOLDER --table
 
 Every network of a profile sees the same frames, divided by class and SNR. AdamW, one cycle, random turns of phase; the
-last epoch is judged on the test split, nothing is selected. A student learns from the ClST of the same seed by `skd`.
+last epoch is judged on the test split, nothing is selected. A student learns from the ClST of the same seed by `skd`. With
+fewer frames there are as many more epochs, so that all take equally many steps.
 A training's name is `network[,option=value ...][+method[,option=value ...]]`; its folder ends in the seed.
 """
 
@@ -20,6 +23,7 @@ import shutil
 import statistics
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +56,10 @@ SWEEP = (
     *(f"{SWEPT}+skd,temperature={temperature}" for temperature in (1, 2, 8)),  # 4 by default
 )
 QUANTIZED = (TEACHER, *STUDENTS, *(f"{student}+skd" for student in STUDENTS))
+FEW_SHOT = (4, 8, 16)
+SHOWN = (TEACHER, SWEPT, f"{SWEPT}+skd")  # of the few-shot axis
 CALIBRATION = 256  # training frames, as a recipe takes them
+LENGTH = 128  # samples of a frame
 BANDS = {"-20..-2": (-20, -2), "0..18": (0, 18)}
 
 
@@ -61,8 +68,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--ablations", action="store_true")
+    parser.add_argument("--few-shot", action="store_true")
     parser.add_argument("--int8", action="store_true")
     parser.add_argument("--real", help="a file of frames that `read_signals` takes")
+    parser.add_argument("--captures", help="an .npz of recordings, complex [samples] each")
     parser.add_argument("--time", action="store_true")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--profiles", default=",".join(PROFILES))
@@ -81,19 +90,25 @@ def main() -> None:
         train_all(asked, profiles, [*names, *taught])
     if asked.ablations:
         train_all(asked, profiles[:1], list(dict.fromkeys([*ABLATIONS, *SWEEP])))
+    if asked.few_shot:
+        for few in FEW_SHOT:
+            train_all(asked, profiles[:1], list(SHOWN), few=few)
     if asked.int8:
         judge_int8(asked)
     if asked.real:
         judge_on_real_frames(asked)
+    if asked.captures:
+        name_captures(asked)
     if asked.time:
         time_all(asked)
     if asked.table:
         print_tables(asked)
 
 
-def open_profile(asked: argparse.Namespace, profile: str) -> DataSplits:
+def open_profile(asked: argparse.Namespace, profile: str, *, few: int | None = None) -> DataSplits:
     options = {"profile": profile, "frames_per_cell": asked.frames, "processes": 1}
-    return open_data("radio", path=str(asked.folder / "data"), options=options, validation=0.0, test=0.2)
+    path = str(asked.folder / "data")
+    return open_data("radio", path=path, options=options, validation=0.0, test=0.2, limit_per_cell=few)
 
 
 def is_late(asked: argparse.Namespace) -> bool:
@@ -101,24 +116,29 @@ def is_late(asked: argparse.Namespace) -> bool:
     return time.monotonic() - asked.started > 60 * asked.minutes
 
 
-def train_all(asked: argparse.Namespace, profiles: list[str], names: list[str]) -> None:
+def train_all(asked: argparse.Namespace, profiles: list[str], names: list[str], *, few: int | None = None) -> None:
     """Seed by seed, profile by profile, in the order of the names: the teacher comes before who learns from it."""
     for seed in range(asked.seeds):
         for profile in profiles:
-            splits = open_profile(asked, profile)
+            splits = open_profile(asked, profile, few=few)
+            epochs = asked.epochs if few is None else round(asked.epochs * 0.8 * asked.frames / few)
             for name in names:
-                folder = asked.folder / profile / f"{name}-{seed}"
+                folder = asked.folder / (profile if few is None else few_folder(profile, few)) / f"{name}-{seed}"
                 if (folder / "result.json").exists():
-                    before = read_json(folder / "result.json").get("epochs", asked.epochs)
-                    if before != asked.epochs:
-                        sys.exit(f"{folder}: trained for {before} epochs, not {asked.epochs}; give another FOLDER")
+                    before = read_json(folder / "result.json").get("epochs", epochs)
+                    if before != epochs:
+                        sys.exit(f"{folder}: trained for {before} epochs, not {epochs}; give another FOLDER")
                     continue
                 if is_late(asked):
                     return
-                result = train(asked, splits, folder, name, seed)
+                result = train(epochs, splits, folder, name, seed)
                 write_json(folder / "result.json", result)
                 told = f"{100 * result['accuracy']:.2f} % in {result['seconds']:.0f} s"
                 print(f"{profile} {folder.name}: {told}", flush=True)
+
+
+def few_folder(profile: str, few: int) -> str:
+    return f"{profile}@{few}"
 
 
 def named(text: str) -> tuple[str, dict[str, Any]]:
@@ -128,7 +148,7 @@ def named(text: str) -> tuple[str, dict[str, Any]]:
     return name, {key: json.loads(value) for key, _, value in pairs}
 
 
-def train(asked: argparse.Namespace, splits: DataSplits, folder: Path, name: str, seed: int) -> dict[str, Any]:
+def train(epochs: int, splits: DataSplits, folder: Path, name: str, seed: int) -> dict[str, Any]:
     """One training (a killed one goes on), judged by its last epoch."""
     (student, options), (method, settings_of) = map(named, (name + "+").split("+")[:2])
     torch.manual_seed(seed)
@@ -139,7 +159,7 @@ def train(asked: argparse.Namespace, splits: DataSplits, folder: Path, name: str
     else:
         objective = Supervised(network, Classification(len(splits.class_names)).criterion)
     settings = TrainSettings(
-        epochs=asked.epochs,
+        epochs=epochs,
         batch_size=128,
         optimizer="adamw",
         learning_rate=3e-3,
@@ -165,7 +185,7 @@ def train(asked: argparse.Namespace, splits: DataSplits, folder: Path, name: str
         "frames": [len(splits.train), len(splits.test)],
         "params": sum(value.numel() for value in network.parameters()),
         "macs": network.macs(),
-        "epochs": asked.epochs,
+        "epochs": epochs,
         "seconds": seconds,
     }
 
@@ -221,6 +241,28 @@ def judge_on_real_frames(asked: argparse.Namespace) -> None:
         write_json(path.with_name("real.json"), accuracies(right, real.snr))
 
 
+def name_captures(asked: argparse.Namespace) -> None:
+    """Prints what the networks of the teacher's name call the frames of each recording, all seeds of a profile together."""
+    with np.load(asked.captures) as archive:
+        found = {name: archive[name] for name in archive.files if np.iscomplexobj(archive[name])}
+    print_row("profile", "recording", "frames", "what `clst_s` calls them")
+    print("|---" * 4 + "|")
+    for profile in asked.profiles.split(","):
+        folders = trained(asked, profile, TEACHER)
+        for name, samples in found.items():
+            frames = samples[: len(samples) // LENGTH * LENGTH].reshape(-1, LENGTH)
+            frames = frames[np.abs(frames).any(1)]
+            inputs = torch.from_numpy(np.stack([frames.real, frames.imag], 1).astype(np.float32))
+            told: Counter[str] = Counter()
+            for folder in folders:
+                classes = read_json(folder / "result.json")["classes"]
+                with torch.no_grad():
+                    said = load_network(folder).eval()(inputs).argmax(1)
+                told.update(classes[one] for one in said.tolist())
+            shares = ", ".join(f"{one} {100 * count / told.total():.0f} %" for one, count in told.most_common(3))
+            print_row(profile, name, str(len(frames)), shares)
+
+
 def time_all(asked: argparse.Namespace) -> None:
     """All networks in turn with the teacher, five times; ratios to it, and its own latency."""
     device, probes = open_device(asked.target), asked.folder / "probes"
@@ -256,6 +298,43 @@ def print_tables(asked: argparse.Namespace) -> None:
         print_changes(asked, profile, f"{profile}: {TEACHER} without its parts", ABLATIONS, base=TEACHER)
         title = f"{profile}: {SWEPT} by lambda (share) and T (temperature) of SKD, 0.7 and 4 where none is named"
         print_changes(asked, profile, title, SWEEP, base=SWEPT)
+        print_few_shot(asked, profile)
+        print_real(asked, profile)
+
+
+def print_real(asked: argparse.Namespace, profile: str) -> None:
+    """All networks of a profile on real frames, by band of SNR."""
+    found = {
+        name: [read_json(one) for folder in trained(asked, profile, name) if (one := folder / "real.json").exists()]
+        for name in [*NETWORKS, *(f"{student}+skd" for student in STUDENTS)]
+    }
+    if not any(found.values()):
+        return
+    print(f"\n{profile}, on real frames\n")
+    print_row("network", "seeds", "accuracy, %", *(f"{band} dB" for band in BANDS))
+    print("|---" * (3 + len(BANDS)) + "|")
+    for name, results in found.items():
+        if results:
+            bands = (told([one["bands"][band] for one in results]) for band in BANDS)
+            print_row(name, str(len(results)), told([one["accuracy"] for one in results]), *bands)
+
+
+def print_few_shot(asked: argparse.Namespace, profile: str) -> None:
+    """Accuracy by training frames of each class and SNR."""
+    whole = round(0.8 * asked.frames)
+    folders = {few: few_folder(profile, few) for few in FEW_SHOT} | {whole: profile}
+    found = {
+        (name, few): [read_json(one / "result.json")["accuracy"] for one in trained(asked, folder, name)]
+        for name in SHOWN
+        for few, folder in folders.items()
+    }
+    if not any(found[name, few] for name in SHOWN for few in FEW_SHOT):
+        return
+    print(f"\n{profile}: accuracy, %, by training frames of each class and SNR (seeds)\n")
+    print_row("network", *map(str, folders))
+    print("|---" * (1 + len(folders)) + "|")
+    for name in SHOWN:
+        print_row(name, *(f"{told(found[name, few])} ({len(found[name, few])})" for few in folders))
 
 
 def print_networks(asked: argparse.Namespace, profile: str) -> None:
