@@ -58,6 +58,30 @@ def test_lower_errors_and_larger_areas_are_marked(report):
     assert not any(best["failures, 8 %"])  # all alike
 
 
+@pytest.mark.parametrize(
+    ("found", "kind", "told"),
+    [
+        (0.95, "good", "Error bars, made to hold 90.00 % of the true points, hold 95.00 % on test."),
+        (0.86, "good", "hold 86.00 % on test"),  # 100 pictures tell no more than six points
+        (0.80, "bad", "Error bars are too short: made to hold 90.00 % of the true points, hold 80.00 % on test."),
+    ],
+)
+def test_error_bars_are_judged_by_what_they_hold(report, found, kind, told):
+    report["data"] = {"counts": {"test": 100}}
+    report["models"][-1]["points"]["bars"]["found"] = found
+    (verdict,) = [one for one in judge(report) if one["topic"] == "calibration"]
+    assert verdict["kind"] == kind
+    assert told in verdict["text"]
+
+
+def test_without_error_bars_the_reason_is_told(report):
+    student = report["models"][-1]
+    student["points"]["bars"] = None
+    student["reliability"] = {"before": None, "after": None, "temperature": 1.0, "reason": "skipped: 12 are too few"}
+    (verdict,) = [one for one in judge(report) if one["topic"] == "calibration"]
+    assert verdict["text"] == "There are no error bars: skipped: 12 are too few."
+
+
 def test_normalisers_are_never_in_one_table_of_parts(report):
     view = landmarks_view(parse_report(report))
     (first, ocular), (second, pupil) = view["subsets"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from limbeck.report.compare import Finding, compare, ece_floor
+from limbeck.report.compare import Finding, compare, ece_floor, standard_error
 from limbeck.report.numerals import amount, change, figure, megabytes, milliseconds, percent, spoken
+from limbeck.report.points import Bars
 from limbeck.report.schema import Report
 
 __all__ = ["judge_budget", "judge_calibration", "judge_data", "judge_int8", "judge_parity", "judge_steadiness"]
@@ -55,9 +56,12 @@ def judge_budget(report: Report) -> Iterator[Finding]:
 
 
 def judge_calibration(report: Report) -> Iterator[Finding]:
-    """Whether the temperature brought confidence nearer to accuracy."""
+    """Whether the temperature brought confidence nearer to accuracy; of points, whether their error bars hold."""
     student = report.model_named("student")
     reliability = student.reliability if student else None
+    if student is not None and student.points is not None:
+        yield from _judge_bars(report, student.points.bars, reliability.reason if reliability else None)
+        return
     if reliability is None:
         return
     if reliability.before is None or reliability.before.ece is None:
@@ -89,6 +93,21 @@ def judge_calibration(report: Report) -> Iterator[Finding]:
         yield "neutral", "calibration", f"Calibration left the student's ECE as it was: {told}."
     else:
         yield "bad", "calibration", f"Calibration did not help: the student's ECE went {told}."
+
+
+def _judge_bars(report: Report, bars: Bars | None, reason: str | None) -> Iterator[Finding]:
+    """Points of one picture go together, so that chance is counted by pictures."""
+    if bars is None:
+        if reason:
+            yield "neutral", "calibration", f"There are no error bars: {reason}."
+        return
+    told = f"made to hold {percent(bars.coverage)} of the true points, hold {percent(bars.found)} on test"
+    count = ((report.data.counts or {}) if report.data else {}).get("test")
+    chance = 1.96 * standard_error(bars.coverage, count) if count else 0.0
+    if bars.found >= bars.coverage - chance:
+        yield "good", "calibration", f"Error bars, {told}."
+    else:
+        yield "bad", "calibration", f"Error bars are too short: {told}."
 
 
 def judge_int8(report: Report) -> Iterator[Finding]:
