@@ -214,6 +214,7 @@ def test_leakage_and_left_out_pictures_are_shown_with_their_whole_count(report):
     assert "7 in train and test" in text
     assert "350 pictures left out" in text
     assert "The first 1 of 350." in text
+    assert "350 recordings or spans left out" in Page(render({**report, "samples": "frames"})).text
     assert text.count(report["data"]["warnings"][0]) == 1
     report["data"]["leakage"] = {}
     assert "In two splits no picture" in Page(render(report)).text
