@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from limbeck.data import open_data
-from limbeck.data.annotated import annotated_kind, find_annotated, refuse_annotated
+from limbeck.data.annotated import annotated_kind, find_annotated
 from limbeck.data.point_layouts import read_300w, read_cofw, read_wflw
 from limbeck.data.point_sets import groups_of, read_point_table, read_pts, read_pts_file
 from limbeck.errors import InputError
+from limbeck.pipeline.inspect import refuse_annotated
 
 SHAPE = np.random.default_rng(5).uniform(10, 50, (68, 2)).round(2)
 

@@ -25,14 +25,8 @@ from limbeck.data.table import find_table_files, table_columns
 from limbeck.errors import InputError
 from limbeck.pictures import Fit
 
-__all__ = ["annotated_kind", "find_annotated", "read_annotated", "refuse_annotated"]
+__all__ = ["annotated_kind", "find_annotated", "read_annotated"]
 
-_TASKS: dict[Kind, tuple[str, str]] = {
-    "mask": ("segmentation", "camvid/quick"),
-    "boxes": ("detection", "bccd/quick"),
-    "points": ("landmarks", "faces/quick"),
-}
-"""What each kind is for, and the recipe to start from."""
 _POINT_COLUMNS = {"landmarks", "points", "keypoints"}
 _SAMPLE = 100  # pictures beside which a .pts file is looked for
 
@@ -51,22 +45,6 @@ def annotated_kind(path: str) -> Kind | None:
         return "boxes"
     is_points = _point_layout(place) is not None or _has_pts(place) or _has_point_tables(place)
     return "points" if is_points else None
-
-
-def refuse_annotated(path: str) -> None:
-    """Refuse what is annotated place by place: its folders would be taken for classes.
-
-    Raises:
-        InputError: the layout tells so; names the recipe to start from.
-    """
-    kind = annotated_kind(path)
-    if kind is None:
-        return
-    task, recipe = _TASKS[kind]
-    raise InputError(
-        f'{path}: looks like pictures for {task}, for which recipes are written by hand; start from "{recipe}" with '
-        f'data.name = "{find_annotated(path, kind)}" (see `limbeck show recipes`)'
-    )
 
 
 def find_annotated(path: str, kind: Kind) -> str:

@@ -5,9 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from limbeck.data import is_signals, look_at, look_at_signals
-from limbeck.data.annotated import refuse_annotated
+from limbeck.data.annotated import annotated_kind, find_annotated
+from limbeck.data.raw import Kind
+from limbeck.errors import InputError
 
-__all__ = ["inspect_data", "inspection_text"]
+__all__ = ["inspect_data", "inspection_text", "refuse_annotated"]
+
+_TASKS: dict[Kind, tuple[str, str]] = {
+    "mask": ("segmentation", "camvid/quick"),
+    "boxes": ("detection", "bccd/quick"),
+    "points": ("landmarks", "faces/quick"),
+}
+"""What each kind is for, and the recipe to start from."""
 
 
 def inspect_data(data: str) -> dict[str, Any]:
@@ -57,3 +66,19 @@ def _picture_rows(tree: dict[str, Any]) -> list[tuple[str, str]]:
         ("classes", f"{len(names)}: {', '.join(names[:20])}" + " ..." * (len(names) > 20)),
         ("size", f"{height} x {width}, the median"),
     ]
+
+
+def refuse_annotated(path: str) -> None:
+    """Refuse what is annotated place by place: its folders would be taken for classes.
+
+    Raises:
+        InputError: the layout tells so; names the recipe to start from.
+    """
+    kind = annotated_kind(path)
+    if kind is None:
+        return
+    task, recipe = _TASKS[kind]
+    raise InputError(
+        f'{path}: looks like pictures for {task}, for which recipes are written by hand; start from "{recipe}" with '
+        f'data.name = "{find_annotated(path, kind)}" (see `limbeck show recipes`)'
+    )

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from limbeck.console import say, warn
 from limbeck.data import Look, SignalLook, is_signals, look_at, look_at_signals
-from limbeck.data.annotated import refuse_annotated
 from limbeck.errors import InputError
 from limbeck.files import write_text
+from limbeck.pipeline.inspect import refuse_annotated
 from limbeck.pipeline.new_signals import SIGNAL_EFFORTS, SignalEffort, as_toml, signal_recipe_text
 from limbeck.pipeline.start import open_recipe
 from limbeck.recipe import Recipe, parse_recipe
