@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -153,6 +154,12 @@ def test_points_come_back_into_the_picture_by_its_box(run: Path, tmp_path: Path)
     crop = fit_window(wide, window, (32, 32))
     expected = model.predict(crop).points[0] / 32 * (window[2] - window[0]) + window[:2]
     np.testing.assert_allclose(found.points[0], expected, atol=1e-3)
+    for file in ("model.onnx", "model_int8.onnx"):  # the file itself, as device code runs it
+        path = run / "export" / file
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        told = limbeck.load(path).predict(wide, boxes=box).points
+        feed = {"pictures": crop[None], "window": np.array([window], np.float32)}
+        np.testing.assert_allclose(session.run(["points"], feed)[0], told, atol=1e-3)
     side = window[2] - window[0]
     np.testing.assert_allclose(found.radii[0], side * np.array(model.metadata["error_bars"]["radii"]), rtol=1e-4)
     assert found.coverage == 0.9

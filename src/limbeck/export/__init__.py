@@ -20,6 +20,7 @@ from limbeck.export.parity import (
     run_pictures,
     tensor_gate,
 )
+from limbeck.export.points import append_window
 from limbeck.export.quantize import float_nodes, quantize_onnx
 from limbeck.types import Artifact
 
@@ -31,6 +32,7 @@ __all__ = [
     "Agreement",
     "append_argmax",
     "append_nms",
+    "append_window",
     "check_drop",
     "check_int8",
     "check_metric",

@@ -19,7 +19,7 @@ from limbeck.data import Loader, PictureSet
 from limbeck.data.points import PointTargets
 from limbeck.distill.landmarks import OF_POINTS
 from limbeck.errors import InputError, LimbeckError
-from limbeck.export import Agreement, check_drop, figure_gate, paired_bootstrap, tensor_gate
+from limbeck.export import Agreement, append_window, check_drop, figure_gate, paired_bootstrap, tensor_gate
 from limbeck.losses import LOSSES
 from limbeck.models import Network, start_at
 from limbeck.pipeline.problems.landmark_pictures import faces_of, jittered_figures
@@ -181,12 +181,12 @@ class LandmarksProblem:
         return {"scheme": scheme.name, **own}
 
     def finishes(self, export: Export) -> bool:
-        """The graph is the file."""
-        return False
+        """Crops are put back into their pictures in the graph."""
+        return True
 
     def finish(self, graph: Artifact, path: Path, export: Export) -> Artifact:
-        """The graph itself."""
-        return graph
+        """The graph, with the window of each crop as an input that may be left out."""
+        return append_window(graph, path)
 
     def prove(self, graph: Artifact, artifact: Artifact, case: Case) -> tuple[list[dict[str, Any]], Kept]:
         """Every point of every test picture within the tolerance, and the mean error as the network's own."""
