@@ -1,12 +1,16 @@
 """A student of two teachers of landmarks beside the students of one and of none, in the paper's form and the authors' code's.
 
     python benchmarks/landmarks.py FOLDER --data FACES [--seeds 0,1] [--minutes 30]   # in pieces: a killed one goes on
+    python benchmarks/landmarks.py NARROW --data FACES --after FOLDER --set student.width_multiplier=0.35
+    python benchmarks/landmarks.py ONWARD --data FACES --after NARROW --onward --set student.width_multiplier=0.35
     python benchmarks/landmarks.py FOLDER --table
 
 The shipped recipe `faces/two_teachers`, other where the options say so. For each seed (of both teachers and of the students)
 one run trains the teachers and the plain student; every way to distil goes on from a copy of it. Of the epochs the best on
 validation is taken, as the recipe does; what is reported is the test split. `none` is the method without both assistive
-losses: of the plain student it differs by the weight of the main loss alone.
+losses: of the plain student it differs by the weight of the main loss alone. `--after` takes over the teachers of an earlier
+folder where they are the same; with `--onward` every student, the plain one too, begins as that folder's plain one ended, as
+the authors' students did.
 """
 
 from __future__ import annotations
@@ -39,9 +43,13 @@ def main() -> None:
     parser.add_argument("--data", help="folder with train.parquet and val.parquet, as the recipe takes it")
     parser.add_argument("--set", action="append", default=[], metavar="PLACE=VALUE", help="as for `limbeck run`")
     parser.add_argument("--seeds", type=lambda text: [int(one) for one in text.split(",")], default=[0, 1])
+    parser.add_argument("--after", type=Path, metavar="OTHER", help="a finished folder, whose teachers are taken over")
+    parser.add_argument("--onward", action="store_true", help="students begin as the plain one of OTHER ended")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no training after so long")
     parser.add_argument("--table", action="store_true")
     asked = parser.parse_args()
+    if asked.onward and asked.after is None:
+        parser.error("--onward: which plain students to go on from is said by --after OTHER")
     torch.set_num_threads(1)
     if asked.data:
         train_all(asked)
@@ -62,10 +70,11 @@ def train_all(asked: argparse.Namespace) -> None:
                 continue
             if time.monotonic() - started > 60 * asked.minutes:
                 return
-            if folder != base and not folder.exists():
+            before = base if folder != base else None if asked.after is None else earlier(asked, seed)
+            if before is not None and not folder.exists():
                 copy = folder.with_name("copy")
                 shutil.rmtree(copy, ignore_errors=True)
-                shutil.copytree(base, copy, ignore=shutil.ignore_patterns(FINISHED))
+                shutil.copytree(before, copy, ignore=shutil.ignore_patterns(FINISHED))
                 copy.rename(folder)
             begun = time.process_time()
             with hushed():
@@ -79,6 +88,11 @@ def finished(folder: Path) -> bool:
     return (folder / FINISHED).exists()
 
 
+def earlier(asked: argparse.Namespace, seed: int) -> Path:
+    """The folder of teachers and the plain student of an earlier call."""
+    return asked.after / f"seed-{seed}" / "base"
+
+
 def recipe(asked: argparse.Namespace, seed: int, use: str, form: str) -> Recipe:
     """The shipped recipe by one seed, on one thread."""
     tree = tomllib.loads(RECIPE.read_text())
@@ -87,6 +101,8 @@ def recipe(asked: argparse.Namespace, seed: int, use: str, form: str) -> Recipe:
     for training in (tree["train"], *(one["train"] for one in (tree["teacher"], *tree["teacher"]["more"]))):
         training |= {"threads": 1, "device": "cpu"}
     changes = {"seed": seed, "data.path": asked.data, "distill.options": {"use": use, "variant": form}}
+    if asked.onward:
+        changes["student.pretrained"] = str(earlier(asked, seed) / "stages" / "train" / "plain")
     return parse_recipe(
         tree, where=str(RECIPE), changes=changes | parse_changes(asked.set), default_name="two_teachers"
     )
