@@ -47,8 +47,13 @@ def test_windows_keep_the_rules_and_use_all_choices():
     assert len({ssd_window(seed, BOXES, SIZE) for seed in range(200)}) > 80
 
 
-def picture_set(targets=True):
-    """Each box is a block of its own grey; what moves must keep showing it."""
+def picture_set(targets=True, read_as=None):
+    """Each box is a block of its own grey; what moves must keep showing it.
+
+    Args:
+        targets: whether it has boxes.
+        read_as: size of pictures that are read in their own each time; None = they lie in memory, in their own.
+    """
     pixels = np.zeros((1, *SIZE, 3), np.uint8)
     for grey, (x1, y1, x2, y2) in zip((80, 160, 240), BOXES.astype(int), strict=True):
         pixels[0, y1:y2, x1:x2] = grey
@@ -57,23 +62,32 @@ def picture_set(targets=True):
     own = BoxTargets(BOXES, labels, np.zeros(3, bool), np.array([[0, 3]] * 40), 3) if targets else None
     raw, rows, sizes = RawSplit(pixels), np.arange(40), np.array([SIZE] * 40)
     names = ("a", "b", "c")
-    return PictureSet("set", "train", names, np.zeros(40, np.int64), SIZE, "squash", raw, rows, pixels, own, sizes)
+    held = pixels if read_as is None else None
+    size = read_as or SIZE
+    return PictureSet("set", "train", names, np.zeros(40, np.int64), size, "squash", raw, rows, held, own, sizes)
 
 
-def test_boxes_and_pixels_move_together():
-    batch = next(Loader(picture_set(), batch_size=40, augment=Augment(crop="ssd", flip=True), seed=3).epoch(0))
-    again = next(Loader(picture_set(), batch_size=40, augment=Augment(crop="ssd", flip=True), seed=3).epoch(0))
+@pytest.mark.parametrize("read_as", [None, (40, 80), (120, 100)])
+def test_boxes_and_pixels_move_together(read_as):
+    sets = [picture_set(read_as=read_as) for _ in range(2)]
+    made = [Loader(one, batch_size=40, augment=Augment(crop="ssd", flip=True), seed=3) for one in sets]
+    batch, again = (next(one.epoch(0)) for one in made)
+    size = batch.inputs.shape[2:]
+    assert size == (read_as or SIZE)
     assert torch.equal(batch.inputs, again.inputs)
     assert torch.equal(batch.target, again.target)
     shown = 0
     for picture, rows in zip((batch.inputs * 255).round().int()[:, 0], batch.target, strict=True):
         for label, x1, y1, x2, y2 in rows[rows[:, 0] >= 0].tolist():
-            middle = picture[int((y1 + y2) / 2 * SIZE[0]), int((x1 + x2) / 2 * SIZE[1])]
+            middle = picture[int((y1 + y2) / 2 * size[0]), int((x1 + x2) / 2 * size[1])]
             assert abs(int(middle) - (80, 160, 240)[int(label)]) <= 1
             shown += 1
     assert 40 < shown < 120
     widths = batch.target[:, :, 3] - batch.target[:, :, 1]
     assert len(widths[batch.target[:, :, 0] == 0].unique()) > 5
+    uncut = torch.from_numpy(BOXES[:, 3] - BOXES[:, 1]) / SIZE[0]  # one of seven crops is none: all of the picture
+    heights = batch.target[:, :, 4] - batch.target[:, :, 2]
+    assert ((heights - uncut).abs() < 1e-6).all(1).sum() >= 3
 
 
 def test_it_needs_boxes():

@@ -168,7 +168,7 @@ class Drawn:
     erase: np.ndarray | None
     scale: np.ndarray | None = None
     crop_seed: np.ndarray | None = None
-    windows: Sequence[Window | None] | None = None
+    windows: Sequence[Window] | None = None
     turn: np.ndarray | None = None
     retouch: Retouch | None = None
 

@@ -196,14 +196,14 @@ class BatchMaker(Dataset[Any]):
 
     def _ssd_windows(
         self, source: PictureSet, index: np.ndarray, found: list[np.ndarray], seeds: np.ndarray
-    ) -> list[Window | None]:
-        """SSD's crop of each picture, which depends on its boxes."""
+    ) -> list[Window]:
+        """SSD's crop of each picture, which depends on its boxes; a whole one of its own size is cut too, to be fitted."""
         assert isinstance(source.targets, BoxTargets)
         windows = []
         for picture, pixels, seed in zip(index.tolist(), found, seeds.tolist(), strict=True):
             size = pixels.shape[0], pixels.shape[1]
             boxes, seen = visible_boxes(source.targets.original(picture).boxes, self._affine(source, picture), size)
-            windows.append(ssd_window(seed, boxes[seen], size))
+            windows.append(ssd_window(seed, boxes[seen], size) or (0.0, 0.0, float(size[1]), float(size[0])))
         return windows
 
     def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
