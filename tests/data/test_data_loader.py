@@ -53,6 +53,15 @@ def test_workers_change_nothing_and_neither_does_where_an_epoch_is_taken_up(pict
         next(abandoned)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_vanishes_ends_in_its_one_line_from_a_worker_too(tmp_path, workers):
+    raw = RawSplit([str(tmp_path / "gone.png")])
+    pictures = PictureSet("toy", "train", ("a",), np.zeros(1, np.int64), SIZE, "crop", raw, np.zeros(1, np.int64))
+    with pytest.raises(InputError) as caught:
+        next(Loader(pictures, batch_size=1, augment=None, workers=workers).epoch(0))
+    assert str(caught.value) == f"{tmp_path}/gone.png: no such file"
+
+
 def test_an_epoch_holds_every_picture_once(pictures):
     loader = Loader(pictures, batch_size=7, augment=Augment(), drop_last=False)
     batches = list(loader.epoch(3))

@@ -94,8 +94,12 @@ class BatchMaker(Dataset[Any]):
         self.__dict__.update(state)
         self.order = lru_cache(maxsize=1)(self._order)
 
-    def __getitem__(self, epoch_and_step: tuple[int, int]) -> Batch:
-        return self.make(*epoch_and_step)
+    def __getitem__(self, epoch_and_step: tuple[int, int]) -> Batch | InputError:
+        """What a worker sends; an error as a value, since one that is raised there arrives as a whole traceback."""
+        try:
+            return self.make(*epoch_and_step)
+        except InputError as error:
+            return error
 
     def make(self, epoch: int, step: int) -> Batch:
         """Batch `step` of `epoch`."""

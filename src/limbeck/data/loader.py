@@ -193,7 +193,10 @@ class Loader:
                 raise RuntimeError(
                     "another epoch of this loader was begun; with workers, epochs cannot be read side by side"
                 )
-            yield next(batches)
+            batch = next(batches)
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
 
     def _stream_epoch(self, epoch: int, start: int) -> Iterator[Batch]:
         stream: Any = self.pictures
