@@ -12,8 +12,9 @@ from small_run import FAKE, run_to_report, small_recipe, without_files
 
 import limbeck
 from limbeck.errors import GateFailed, InputError
-from limbeck.files import file_sha256
-from limbeck.pipeline.run import run_recipe, run_seeds
+from limbeck.files import file_sha256, write_json
+from limbeck.pipeline import run
+from limbeck.pipeline.run import run_recipe, run_seeds, run_students
 
 pytestmark = pytest.mark.usefixtures("quick_export")  # `finished_run` is made before, with the real one
 
@@ -195,18 +196,18 @@ def test_unlabelled_pictures_join_distillation(tmp_path: Path) -> None:
 def test_an_int8_that_fails_its_gate_is_withheld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
     """An int8 file that is wrong everywhere never reaches `export/`; the exit code is 3 only where int8 was required."""
     from limbeck.data import open_data
-    from limbeck.pipeline.problems import classification
+    from limbeck.pipeline.problems.classification import ClassificationProblem
 
-    whole = classification.run_pictures
+    whole = ClassificationProblem.prove_int8
 
-    def wrong_in_int8(device, artifact, pictures, **options):
-        found = whole(device, artifact, pictures, **options)
-        if artifact.precision == "int8":
-            labels = open_data("digits", image_size=16, limit=200, validation=0.2).test.labels
-            found = np.eye(10, dtype=np.float32)[(labels + 1) % 10]
-        return found
+    def wrong_in_int8(self, artifact, said, case):
+        assert artifact.precision == "int8"
+        labels = open_data("digits", image_size=16, limit=200, validation=0.2).test.labels
+        wrong = {"probabilities": np.eye(10, dtype=np.float32)[(labels + 1) % 10]}
+        monkeypatch.setattr(self, "read", lambda run, pictures: wrong)
+        return whole(self, artifact, said, case)
 
-    monkeypatch.setattr(classification, "run_pictures", wrong_in_int8)
+    monkeypatch.setattr(ClassificationProblem, "prove_int8", wrong_in_int8)
     section = {"int8": asked, "calibration_pictures": 8, "max_int8_drop": 0.0}
     recipe, path = small_recipe(search=None, teacher=None, distill=None, export=section), tmp_path / "run"
     if asked == "require":
@@ -236,6 +237,26 @@ def test_a_broken_fp32_export_fails_the_run(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(GateFailed, match="tensors FAILED"):
         run_recipe(recipe, tmp_path / "run")
     assert not all(gate["passed"] for gate in read(tmp_path / "run")["parity"])
+
+
+def test_a_refused_export_keeps_no_other_seed_from_running(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = read(finished_run)
+
+    def refuses_the_first(recipe, folder, **_):
+        write_json(folder / "report.json", report)
+        if recipe.seed == 0:
+            raise GateFailed(f"{folder.name}: tensors FAILED")
+        return report
+
+    monkeypatch.setattr(run, "run_recipe", refuses_the_first)
+    for again in (run_seeds, lambda *args: run_students(*args[:2], seeds=args[2])):
+        with pytest.raises(GateFailed, match=r"^seed-0: tensors FAILED$"):
+            again(small_recipe(), tmp_path / "run", [0, 1])
+        student = next(model for model in read(tmp_path / "run")["models"] if model["name"] == "student")
+        assert student["seeds"]["paired"]["n"] == 2
+        (tmp_path / "run" / "report.json").unlink()
 
 
 def test_a_budget_that_nothing_meets_is_told_before_training(tmp_path: Path) -> None:

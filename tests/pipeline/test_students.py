@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from small_run import small_recipe, without_files
 
-from limbeck.errors import InputError
+from limbeck.errors import GateFailed, InputError
+from limbeck.files import read_json, write_json
 from limbeck.models import load_network
 from limbeck.pipeline import plan, run
 from limbeck.recipe import read_recipe
@@ -43,6 +44,22 @@ def test_each_student_runs_once_per_seed(tmp_path, monkeypatch):
         ("mobilenet_v3_small", "small", [0, 1]),
         ("mobilenet_v2", "small-mobilenet_v2", [0, 1]),
     ]
+
+
+def test_a_refused_export_keeps_no_other_student_from_running(finished_run, tmp_path, monkeypatch):
+    ran = []
+
+    def refuses_all(recipe, folder, **_):
+        write_json(folder / "report.json", read_json(finished_run / "report.json"))
+        ran.append(folder.name)
+        raise GateFailed(f"{folder.name}: tensors FAILED")
+
+    monkeypatch.setattr(run, "run_recipe", refuses_all)
+    monkeypatch.setattr(run, "resolve", lambda *args, **options: None)
+    with pytest.raises(GateFailed, match=r"^small: tensors FAILED; small-mobilenet_v2: tensors FAILED$"):
+        run.run_students(small_recipe(**TWO), tmp_path / "small")
+    assert ran == ["small", "small-mobilenet_v2"]
+    assert (tmp_path / "small" / "students.html").exists()
 
 
 def test_a_student_that_cannot_be_made_is_told_before_any_training(tmp_path):

@@ -7,12 +7,13 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from limbeck.console import say
 from limbeck.errors import GateFailed, InputError
-from limbeck.files import write_json
+from limbeck.files import read_json, write_json
 from limbeck.models import Network
 from limbeck.pipeline.adapt import SEED_STAGE, adapt, adapted_student, narrowest_network, train_seed
 from limbeck.pipeline.baselines import train_off_the_shelf
@@ -181,22 +182,22 @@ def run_seeds(recipe: Recipe, path: Path, seeds: list[int]) -> dict[str, Any]:
     """Run a recipe once per seed, each in `seed-<n>` of `path`, and write one report with mean, spread and a paired test.
 
     The teacher and the search have seeds of their own, so they are done once and shared.
+
+    Raises:
+        InputError, Stopped: as by `run_recipe`.
+        GateFailed: a gate refused an export of any seed (after all of them and their report).
     """
     write_json(path / "recipe.json", recipe.resolved())
     write_json(path / SEEDS, seeds)  # so that `limbeck run FOLDER` goes on with all of them
     done: list[RunFolder] = []
     reports = []
+    refused: list[str] = []
     for seed in seeds:
         say(f"==== seed {seed}")
         folder = path / f"seed-{seed}"
-        reports.append(
-            run_recipe(
-                recipe.model_copy(update={"seed": seed, "further_students": ()}),
-                folder,
-                home=path.parent,
-                siblings=tuple(done),
-            )
-        )
+        one = recipe.model_copy(update={"seed": seed, "further_students": ()})
+        options: dict[str, Any] = {"home": path.parent, "siblings": tuple(done)}
+        reports.append(_gone_on(refused, folder, run_recipe, one, folder, **options))
         done.append(RunFolder(folder))
     if not all(reports):  # only the process that writes has them
         return {}
@@ -204,7 +205,20 @@ def run_seeds(recipe: Recipe, path: Path, seeds: list[int]) -> dict[str, Any]:
     say(f"==== seeds {', '.join(map(str, seeds))}")
     say(seeds_text(combined))
     say(f"report: {path / 'report.html'}")
+    if refused:
+        raise GateFailed("; ".join(refused))
     return combined
+
+
+def _gone_on(
+    refused: list[str], folder: Path, work: Callable[..., dict[str, Any]], *args: Any, **options: Any
+) -> dict[str, Any]:
+    """One of several runs: where a gate refuses its export, that is put into `refused`, and its report is as any other."""
+    try:
+        return work(*args, **options)
+    except GateFailed as error:
+        refused.append(str(error))
+        return read_json(folder / "report.json")
 
 
 def with_each_student(recipe: Recipe, path: Path) -> list[tuple[Recipe, Path]]:
@@ -233,6 +247,7 @@ def run_students(
 
     Raises:
         InputError: as by `run_recipe`, of any of the runs before the first begins.
+        GateFailed: a gate refused an export of any of the runs (after all of them and their page).
     """
     runs = with_each_student(recipe, path)
     for one, folder in runs[1:]:
@@ -243,14 +258,17 @@ def run_students(
         except InputError as error:
             raise InputError(f"further_students '{one.student.model}': {error}") from error
     found = {}
+    refused: list[str] = []
     for one, folder in runs:
         if len(runs) > 1:
             say(f"==== student {one.student.model}: {folder}")
         found[one.student.model] = (
-            run_seeds(one, folder, seeds) if seeds is not None else run_recipe(one, folder, until=until)
+            _gone_on(refused, folder, run_seeds, one, folder, seeds)
+            if seeds is not None
+            else _gone_on(refused, folder, run_recipe, one, folder, until=until)
         )
-    if len(runs) == 1:
-        return found[recipe.student.model]
-    if until is None and all(found.values()):  # only the process that writes has them
+    if len(runs) > 1 and until is None and all(found.values()):  # only the process that writes has them
         say(f"side by side: {report_runs([folder for _, folder in runs], output=path / 'students.html')}")
-    return found
+    if refused:
+        raise GateFailed("; ".join(refused))
+    return found if len(runs) > 1 else found[recipe.student.model]
