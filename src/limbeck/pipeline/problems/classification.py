@@ -10,7 +10,7 @@ import numpy as np
 
 from limbeck.calibrate import softmax
 from limbeck.data import Loader, PictureSet
-from limbeck.export import check_int8, check_metric, check_tensors, run_pictures
+from limbeck.export import check_int8, check_metric, check_tensors
 from limbeck.models import Network
 from limbeck.pipeline.paired import paired_difference
 from limbeck.pipeline.pictured import data_uri
@@ -108,29 +108,30 @@ class ClassificationProblem:
     def prove(self, graph: Artifact, artifact: Artifact, case: Case) -> tuple[list[dict[str, Any]], Kept]:
         """Probabilities within the tolerance, and no decision changed but where the network was undecided."""
         expected = softmax(case.kept["logits"], case.temperature)
-        inputs = _inputs(case.pictures, artifact)
         # over the whole set, which may be sorted by class
-        proof = np.unique(np.linspace(0, len(inputs) - 1, PROOF_PICTURES).astype(np.int64))
-        tolerance = case.export.tolerance
+        proof = np.unique(np.linspace(0, len(case.pictures) - 1, PROOF_PICTURES).astype(np.int64))
+        inputs, tolerance = as_input(case.pictures.samples(proof), artifact), case.export.tolerance
         tensors = check_tensors(
-            case.device, artifact, inputs[proof], expected[proof], tolerance=tolerance, samples=self.samples
+            case.device, artifact, inputs, expected[proof], tolerance=tolerance, samples=self.samples
         )
-        said = run_pictures(case.device, artifact, inputs)
-        metric = check_metric(case.device, artifact, said, expected, case.pictures.labels, tolerance=tolerance)
-        return [tensors, metric], {"probabilities": said}
+        said = self._said(artifact, case)
+        metric = check_metric(
+            case.device, artifact, said["probabilities"], expected, case.pictures.labels, tolerance=tolerance
+        )
+        return [tensors, metric], said
 
     def prove_int8(self, artifact: Artifact, said: Kept, case: Case) -> tuple[dict[str, Any], Kept]:
         """The loss of accuracy on the same pictures."""
-        probabilities = run_pictures(case.device, artifact, _inputs(case.pictures, artifact))
+        found = self._said(artifact, case)
         gate = check_int8(
             case.device,
             artifact,
-            probabilities,
+            found["probabilities"],
             said["probabilities"],
             case.pictures.labels,
             max_drop=case.export.max_int8_drop,
         )
-        return gate, {"probabilities": probabilities}
+        return gate, found
 
     def read(self, run: Run, pictures: PictureSet, *, tell: Callable[[int], None] | None = None) -> Kept:
         """The probabilities."""
@@ -160,11 +161,10 @@ class ClassificationProblem:
             pictured.append({**entry, "examples": [data_uri(pictures.picture(int(row))) for row in surest]})
         return Shown({"confusions": plain}, {"confusions": pictured})
 
+    def _said(self, artifact: Artifact, case: Case) -> Kept:
+        return self.read(lambda pictures: case.device.run(artifact, as_input(pictures, artifact)), case.pictures)
+
 
 def _decisions(kept: Kept) -> np.ndarray:
     """[N] the most probable class."""
     return (kept["logits"] if "logits" in kept else kept["probabilities"]).argmax(1)
-
-
-def _inputs(pictures: PictureSet, artifact: Artifact) -> np.ndarray:
-    return as_input(pictures.samples(np.arange(len(pictures))), artifact)
