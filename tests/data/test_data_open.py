@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from limbeck.data import DATA, RawData, RawSplit, look_at, open_data, read_labelled
-from limbeck.data.option_types import check_options
 from limbeck.errors import InputError
+from limbeck.option_types import check_option_types
 
 
 def sources(pictures):
@@ -336,9 +336,11 @@ def test_what_annotations_allow_passes():
         a: float, b: Sequence[float] | None, c: Mapping[str, Sequence[int | Sequence[int]]], d: str | None, e, f: Any
     ): ...
 
-    check_options(reader, {"a": 1, "b": range(3), "c": {"x": [0, (1, 2)]}, "d": Path("x"), "e": 1, "f": {}, "g": 2})
-    check_options(reader, {"a": np.float32(1), "b": np.arange(3), "c": {}, "d": None})
+    options = {"a": 1, "b": range(3), "c": {"x": [0, (1, 2)]}, "d": Path("x"), "e": 1, "f": {}, "g": 2}
+    check_option_types(reader, options, where="data.options.")
+    options = {"a": np.float32(1), "b": np.arange(3), "c": {}, "d": None}
+    check_option_types(reader, options, where="data.options.")
 
     def outside(a: "Nowhere"): ...  # noqa: F821
 
-    check_options(outside, {"a": 3})
+    check_option_types(outside, {"a": 3}, where="")

@@ -171,6 +171,34 @@ def test_roles_and_options():
     assert all(function.__doc__ for function in METHODS.values())
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_an_option_of_another_type_is_refused_before_there_are_networks(method):
+    """Some are read at the first step only, hours after the teachers were begun."""
+    has_teacher = teacher_role(method) != "none"
+    for name in method_options(method):
+        with pytest.raises(InputError, match=rf"method '{method}': option {name} = \{{'a': 1\}}: expected "):
+            check_method(method, {name: {"a": 1}}, has_teacher=has_teacher)
+
+
+def test_types_that_are_near_are_told_apart():
+    for method, options, told in [
+        ("dkd", {"standardise": "False"}, "standardise = 'False': expected true or false"),
+        ("kd", {"ce": "abc"}, "ce = 'abc': expected a number"),
+        ("kd", {"ce": True}, "ce = True: expected a number"),
+        ("at", {"student_stages": "deep"}, "student_stages = 'deep': expected a list of text"),
+        ("one", {"branches": 2.5}, "branches = 2.5: expected a whole number"),
+    ]:
+        with pytest.raises(InputError, match=told):
+            check_method(method, options, has_teacher=teacher_role(method) != "none")
+    with pytest.raises(InputError, match=r"term 'dkd' .*: option standardise = 'no': expected true or false"):
+        distillation_from_terms([Term("dkd", options={"standardise": "no"})], student=make_net(1), teacher=make_net(2))
+    for field in ("weight", "warmup"):
+        with pytest.raises(InputError, match=f"term 'kd': {field} = 'much': expected a number"):
+            Term("kd", **{field: "much"})
+    with pytest.raises(InputError, match="method 'bdkd': temperature must be positive, not 0"):
+        distillation("bdkd", student=make_net(1), teacher=make_net(2), temperature=0, scaled=False)
+
+
 def test_terms_by_hand_add_the_task_and_freeze_the_teacher():
     student, teacher, batch = make_net(1), make_net(2), make_batch()
     records = [

@@ -16,7 +16,6 @@ from limbeck.data.folder import read_folder
 from limbeck.data.hub import read_hub
 from limbeck.data.mask_layouts import read_cityscapes, read_voc_segmentation
 from limbeck.data.mask_sets import read_masks
-from limbeck.data.option_types import check_options
 from limbeck.data.point_layouts import read_300w, read_cofw, read_wflw
 from limbeck.data.point_sets import read_point_table, read_pts
 from limbeck.data.radio.record import Signals
@@ -31,6 +30,7 @@ from limbeck.data.signal_readers import (
 from limbeck.data.standard import read_cifar10, read_cifar100, read_imagenet, read_tiny_imagenet
 from limbeck.data.table import read_table
 from limbeck.errors import InputError, unknown_name
+from limbeck.option_types import check_option_types
 from limbeck.parts import find_part
 
 __all__ = ["DATA", "read_any", "read_raw"]
@@ -131,7 +131,7 @@ def read_any(
     ]
     if missing:
         raise InputError(f"data.options.{missing[0]}: '{name}' needs it")
-    check_options(reader, options)
+    check_option_types(reader, options, where="data.options.")
     raw = reader(**handed, **options)
     if isinstance(raw, Signals):
         return raw

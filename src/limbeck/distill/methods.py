@@ -24,6 +24,7 @@ from limbeck.distill.sources import Frozen, Learner
 from limbeck.distill.term import TASK, Term, check_term
 from limbeck.errors import InputError, unknown_name
 from limbeck.losses import check_options
+from limbeck.option_types import check_option_types
 from limbeck.parts import find_part
 from limbeck.types import Batch
 
@@ -226,6 +227,7 @@ def check_method(method: str, options: Mapping[str, Any] | None = None, *, has_t
     where = f"method '{method}'"
     known = method_options(method)
     check_options(known, options or {}, where=where)
+    check_option_types(_find(method), options or {}, where=f"{where}: option ")
     preset = (options or {}).get("preset")
     if preset is not None and method in PRESETS and preset not in PRESETS[method]:
         raise unknown_name("preset", str(preset), PRESETS[method], where=where)

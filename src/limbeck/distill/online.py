@@ -44,6 +44,8 @@ def bdkd(
     A reconstruction, as the loss `bdkd`; a peer learns by `dml`, KL(other || peer), of the weight `peer_dml`, from the
     student and from further peers.
     """
+    if not temperature > 0:
+        raise InputError(f"method 'bdkd': temperature must be positive, not {temperature}")
     balance = {"high": high, "low": low, "weighting": weighting, "sharpness": sharpness}
     balance |= {"entropy_temperature": entropy_temperature, "scaled": scaled, "ceiling": ceiling}
     # `dml` carries T^2, which an unscaled student's term must not meet on the other side

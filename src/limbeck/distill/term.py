@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from limbeck.errors import InputError, unknown_name
 from limbeck.losses import LOSSES, check_options, loss_options
 from limbeck.losses.checks import HANDED_OVER, positional_names
 from limbeck.models.heads import AnchorOutputs
+from limbeck.option_types import check_option_types
 from limbeck.parts import find_part
 from limbeck.types import Batch, Outputs
 
@@ -73,6 +75,9 @@ class Term:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise unknown_name("schedule", self.schedule, SCHEDULES, where=f"term '{self.title}'")
+        for name in ("weight", "warmup"):
+            if not isinstance(number := getattr(self, name), Real) or isinstance(number, bool):
+                raise InputError(f"term '{self.title}': {name} = {number!r}: expected a number")
         if not 0 <= self.warmup <= 1:
             raise InputError(f"term '{self.title}': warmup must lie in [0, 1], not {self.warmup}")
         for side in ("student", "teacher"):
@@ -204,6 +209,9 @@ def check_term(term: Term) -> None:
     schema = loss_options(loss.forward if isinstance(loss, nn.Module) else loss)
     known = {name: value for name, value in schema.items() if name not in CONTEXT}
     check_options(known, term.options, where=term.arrow)
+    check_option_types(
+        loss.forward if isinstance(loss, nn.Module) else loss, term.options, where=f"{term.arrow}: option "
+    )
     takes, given = len(_tensor_names(loss)), len(_inputs(term, loss))
     if given != takes and not _takes_any(loss):
         raise InputError(f"{term.arrow}: the loss takes {takes} tensor(s), but {given} address(es) are given")

@@ -33,6 +33,6 @@ def kd(student: Tensor, teacher: Tensor, *, temperature: float | Tensor = 4.0) -
         0.1927
     """
     student, teacher = logit_pair(student, teacher, loss="kd")
-    if isinstance(temperature, (int, float)) and not temperature > 0:
+    if not isinstance(temperature, Tensor) and not temperature > 0:
         raise InputError(f"kd: temperature must be positive, not {temperature}")
     return forward_kl(student, teacher, temperature).mean() * temperature**2

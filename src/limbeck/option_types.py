@@ -1,6 +1,6 @@
-"""Whether the options of a reader are of the types that its annotations say.
+"""Whether the options of a reader, method or loss are of the types that its annotations say.
 
-What does not live here: which options there are (`readers`), whether their values make sense (each reader).
+What does not live here: which options there are, whether their values make sense (both are known where they are taken).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from limbeck.errors import InputError
 
-__all__ = ["check_options"]
+__all__ = ["check_option_types"]
 
 _PLAIN: dict[Any, type | tuple[type, ...]] = {
     NoneType: NoneType,
@@ -36,29 +36,34 @@ _WORDS = {
 """Annotation -> its name for one and for several."""
 
 
-def check_options(reader: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Compare options with a reader's annotations: text, numbers, true or false, sequences and mappings of them, unions.
-    Whole numbers are numbers, true and false are not; annotations of other kinds allow anything.
+def check_option_types(taker: Callable[..., Any], options: Mapping[str, Any], *, where: str) -> None:
+    """Compare options with the annotations of what takes them: text, numbers, true or false, sequences and mappings of
+    them, unions. Whole numbers are numbers, true and false are not; annotations of other kinds allow anything.
+
+    Args:
+        taker: the function or class.
+        options: by name; those that it does not have are passed over.
+        where: what stands before an option's name in errors.
 
     Raises:
         InputError: an option is of another type.
 
     Example:
         >>> def reader(pad: float = 0.0, names: Sequence[str] = ()): ...
-        >>> check_options(reader, {"pad": 1, "names": ["ann"]})
-        >>> check_options(reader, {"names": "ann"})
+        >>> check_option_types(reader, {"pad": 1, "names": ["ann"]}, where="data.options.")
+        >>> check_option_types(reader, {"names": "ann"}, where="data.options.")
         Traceback (most recent call last):
             ...
         limbeck.errors.InputError: data.options.names = 'ann': expected a list of text
     """
     try:
-        parameters = introspection.signature(reader, eval_str=True).parameters
-    except (NameError, AttributeError, TypeError, SyntaxError):  # an outside reader's annotations may lead nowhere
+        parameters = introspection.signature(taker, eval_str=True).parameters
+    except (NameError, AttributeError, TypeError, SyntaxError):  # outside annotations may lead nowhere
         return
     for name, value in options.items():
         if name in parameters and not _is_of(value, parameters[name].annotation):
             expected = _in_words(parameters[name].annotation)
-            raise InputError(f"data.options.{name} = {value!r}: expected {expected}")
+            raise InputError(f"{where}{name} = {value!r}: expected {expected}")
 
 
 def _is_of(value: Any, kind: Any) -> bool:
