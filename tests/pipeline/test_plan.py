@@ -70,6 +70,14 @@ def test_real_passes_of_a_teacher_are_timed(tmp_path: Path) -> None:
     assert pace.cache_bytes == 2 * 200 * 10 * 2  # views, pictures, classes, bytes
 
 
+def test_a_method_is_timed_on_the_batches_that_it_needs() -> None:
+    """Its steps are those of the training: three batches, of which two make a step and one the last."""
+    alone = {"search": None, "teacher": None, "budget__max_latency_ms": None, "train__accumulate": 2}
+    pace = time_parts(small_recipe(distill__method="cs_kd", **alone))
+    assert pace.steps == {"student": 2, "distill": 2}
+    assert pace.epoch["distill"] > 0
+
+
 def test_stages_that_the_recipe_leaves_out_cost_nothing() -> None:
     tree = estimate_run(small_recipe(search=None, distill=None), PACE)
     assert list(rows(tree)) == ["train/teacher", "train/student", "calibrate to measure"]

@@ -240,10 +240,11 @@ def _time_training(context: Context, objective: Any, network: Any, train: Train,
     """Take real steps, optimizer included, until they fill a second; then a piece of a validation pass."""
     if train.batch_size == "auto":
         train = train.model_copy(update={"batch_size": 64})
-    loader = context.loader(train, seed=0, unlabelled=unlabelled)
+    needs = objective.needs() if hasattr(objective, "needs") else ()
+    loader = context.loader(train, seed=0, unlabelled=unlabelled, needs=needs)
     device = choose_device(train.device)
     settings = replace(context.settings(train), compile=False)  # compiling takes longer than all that is timed here
-    steps_per_epoch = max(1, loader.steps_per_epoch() // train.accumulate)
+    steps_per_epoch = math.ceil(loader.steps_per_epoch() / train.accumulate)
     with use_threads(train.threads or torch.get_num_threads()):
         training = Training(objective, settings, steps_per_epoch=steps_per_epoch, seed=0, world=World(), device=device)
         objective.train()
