@@ -120,8 +120,32 @@ def test_a_folder_and_a_pattern_of_shards(tmp_path, parquet):
     assert (look.name, look.counts, look.fields) == ("table", {"train": 20, "validation": 6}, {})
 
 
-def test_look_finds_the_columns(parquet, csv):
+def test_shards_whose_columns_differ_are_refused(tmp_path, parquet, png):
+    parquet("d/train-0.parquet", 4)
+    pq.write_table(
+        pa.table({"image": [{"bytes": png(9), "path": "9.png"}], "label": ["cat"]}), tmp_path / "d/train-1.parquet"
+    )
+    refused("train-0.parquet (and 1 more)", "label", "int64", "string", path=str(tmp_path / "d"))
+
+
+def test_a_column_of_paths_then_bytes_is_remembered_until_either_changes(tmp_path, png):
+    (tmp_path / "p.png").write_bytes(png(0))
+
+    def opened(last):
+        cells = [{"bytes": None, "path": "p.png"}, *({"bytes": png(row), "path": None} for row in range(1, 11)), last]
+        pq.write_table(pa.table({"image": cells, "label": [0, 1] * 6}), tmp_path / "t.parquet")
+        return open_data("table", path=str(tmp_path / "t.parquet"), store_bytes=0, cache=tmp_path / "cache").fingerprint
+
+    before = opened({"bytes": png(11), "path": None})
+    assert opened({"bytes": png(12), "path": None}) != before
+    assert opened({"bytes": png(11), "path": None}) == before
+
+
+def test_look_finds_the_columns(parquet, csv, tmp_path):
     assert look_at(parquet(image="img")).fields == {"image_column": "img"}
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 but not really")
+    with pytest.raises(InputError, match=r"bad\.parquet: not readable as Parquet"):
+        look_at(tmp_path / "bad.parquet")
 
 
 def test_wrong_columns_are_named(csv, tmp_path):

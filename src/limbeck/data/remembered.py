@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -21,24 +22,29 @@ def remembered_at(
 ) -> Path | None:
     """Where it is kept what was found in files; None without a folder for it, or where they are no files.
 
-    The name is made of every file's path, size and time of change.
+    The name is made of every file's path, size and time of change, and of bytes that stand in the place of one.
 
     Args:
         kind: what was found, as the name begins.
-        files: paths, of which `rows` were looked at.
+        files: paths, or a mixture that begins with one, of which `rows` were looked at.
         rows: [N].
         cache: the folder.
         more: JSON-like; with another one, it is looked for anew.
     """
     if cache is None or not len(rows) or not isinstance(files[int(rows[0])], (str, Path)):
         return None
-    entries = []
+    entries: list[list[Any]] = []
     for row in rows:
         path = files[int(row)]
+        if isinstance(path, bytes):
+            entries.append([int(row), hashlib.sha256(path).hexdigest()])
+            continue
+        if not isinstance(path, (str, Path)):
+            return None
         try:
             state = os.stat(path)
             entries.append([int(row), str(path), state.st_size, state.st_mtime_ns])
-        except OSError:
+        except (OSError, ValueError):  # the latter where it holds what no path can
             entries.append([int(row), str(path), -1, -1])
     return Path(cache) / f"{kind}-{fingerprint([entries, *more])}.npz"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,13 @@ def read_table_splits(
     """
     splits: dict[str, RawSplit] = {}
     for split, paths in files.items():
-        table = pa.concat_tables([read_table_file(file) for file in paths], promote_options="permissive")
         where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} (and {len(paths) - 1} more)"
+        tables = [read_table_file(file) for file in paths]
+        try:
+            table = pa.concat_tables(tables, promote_options="permissive")
+        except pa.ArrowException as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{where}: a column must have one type in all files of a split ({reason})") from error
         if table.num_rows == 0:
             raise InputError(f"{where}: no rows")
         below = Path(root) if root else paths[0].parent
@@ -158,7 +164,11 @@ def table_columns(file: Path) -> dict[str, pa.DataType]:
     Raises:
         InputError: not readable.
     """
-    schema = pa.parquet.read_schema(file) if file.suffix.lower() == ".parquet" else read_table_file(file).schema
+    if file.suffix.lower() == ".parquet":
+        with _reading(file, "Parquet"):
+            schema = pa.parquet.read_schema(file)
+    else:
+        schema = read_table_file(file).schema
     return {field.name: field.type for field in schema}
 
 
@@ -219,13 +229,19 @@ def read_table_file(file: Path) -> pa.Table:
     Raises:
         InputError: not readable.
     """
-    try:
-        if file.suffix.lower() in (".csv", ".tsv", ".txt"):
-            options = pa.csv.ParseOptions(delimiter="," if file.suffix.lower() == ".csv" else "\t")
+    if file.suffix.lower() in (".csv", ".tsv", ".txt"):
+        options = pa.csv.ParseOptions(delimiter="," if file.suffix.lower() == ".csv" else "\t")
+        with _reading(file, "CSV"):
             return pa.csv.read_csv(file, parse_options=options)
+    with _reading(file, "Parquet"):
         return pa.parquet.read_table(file)
+
+
+@contextmanager
+def _reading(file: Path, kind: str) -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
-        kind = "CSV" if file.suffix.lower() in (".csv", ".tsv", ".txt") else "Parquet"
         raise InputError(f"{file}: not readable as {kind} ({str(error).splitlines()[0]})") from error
 
 
