@@ -11,7 +11,7 @@ from PIL import Image
 from places_run import FAKE, masks_folder, places_recipe, run_quickly
 
 import limbeck
-from limbeck.deployed import read_artifact
+from limbeck.deployed import ClassMaps, read_artifact
 from limbeck.errors import InputError
 from limbeck.files import read_json
 from limbeck.measure import open_device
@@ -84,7 +84,9 @@ def test_the_file_gives_the_same_figures_on_the_same_pictures(run: Path, scenes:
     assert figures["ece"] == pytest.approx(student["metrics"]["ece"], abs=1e-3)
 
 
-def test_predicted_maps_are_in_the_picture_s_own_size(run: Path, scenes: Path, tmp_path: Path) -> None:
+def test_predicted_maps_are_in_the_picture_s_own_size(
+    run: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     picture = np.asarray(Image.open(scenes / "test/images/024.png"))
     model = limbeck.load(run)
     wide = np.asarray(Image.fromarray(picture).resize((144, 64)))
@@ -95,7 +97,11 @@ def test_predicted_maps_are_in_the_picture_s_own_size(run: Path, scenes: Path, t
     assert (found.maps[1][:, 30:100] < 3).all()
     np.testing.assert_allclose(found.shares().sum(1), 1)
 
+    counted, shares = [], ClassMaps.shares
+    monkeypatch.setattr(ClassMaps, "shares", lambda self: counted.append(len(self)) or shares(self))
     rows = predict_files(str(run), [scenes / "test/images"], output=tmp_path / "maps")
+    assert sum(counted) == COUNTS["test"]  # each map's pixels once
+    assert list(rows[0]["shares"].values()) == found.shares()[0].round(6).tolist()
     assert [Path(row["file"]).stem for row in rows] == [f"{n:03d}" for n in range(24, 30)]
     written = Image.open(tmp_path / "maps/024.png")
     assert written.mode == "P"

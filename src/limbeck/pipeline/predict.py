@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,8 +98,8 @@ def predict_files(
         pictures, places = _with_boxes(pictures, read_boxes(boxes), boxes)
     named: dict[Path, str] = {}
     if maps is not None:
-        stems = [path.stem for path in pictures]
-        named = {path: f"{path.stem}.png" if stems.count(path.stem) == 1 else f"{path.name}.png" for path in pictures}
+        stems = Counter(path.stem for path in pictures)
+        named = {path: f"{path.stem}.png" if stems[path.stem] == 1 else f"{path.name}.png" for path in pictures}
         if len(set(named.values())) < len(named):
             raise InputError("pictures of equal names in different folders: their maps would overwrite each other")
 
@@ -107,7 +108,8 @@ def predict_files(
             target = None if maps is None else maps / named[path]
             if target is not None:
                 save_map(said.maps[place], target, said.class_names)
-            shares = zip(said.class_names, said.shares()[place].round(6).tolist(), strict=True)
+            alone = ClassMaps([said.maps[place]], said.class_names)
+            shares = zip(said.class_names, alone.shares()[0].round(6).tolist(), strict=True)
             yield {"file": str(path), "map": None if target is None else str(target), "shares": dict(shares)}
         elif isinstance(said, FoundBoxes):
             for label, score, box in zip(said.labels[place], said.scores[place], said.boxes[place], strict=True):
