@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tracemalloc
@@ -239,6 +240,27 @@ def test_recordings_shorter_than_a_frame_are_left_out(
     record(tmp_path / "silent", "c", [np.zeros(70, np.complex64)])
     with pytest.raises(InputError, match=r"silent: no frame with finite samples and any power"):
         predict_files(str(model), [tmp_path / "silent"])
+
+
+def test_damaged_sets_of_frames_are_told_in_a_line(model: Path, tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "x.npz", X=np.random.default_rng(0).standard_normal((40, 2, 64)).astype(np.float32))
+    np.save(tmp_path / "x.npy", np.ones((40, 2, 64), np.float32))
+    draw = np.random.default_rng(1)
+    whole = {path: path.read_bytes() for path in (tmp_path / "x.npz", tmp_path / "x.npy")}
+    for path, content in whole.items():
+        for number in range(200):
+            damaged = bytearray(content)
+            if number % 2:
+                damaged = damaged[: draw.integers(len(damaged))]
+            else:
+                damaged[draw.choice([draw.integers(200), draw.integers(len(damaged) - 200, len(damaged))])] ^= 0x55
+            path.write_bytes(bytes(damaged))
+            with contextlib.suppress(InputError):  # not all that is changed is noticed
+                rooms._read_frames(path, 64)
+    (tmp_path / "x.npz").write_bytes(whole[tmp_path / "x.npz"][:-50])
+    with pytest.raises(InputError, match=r"x.npz: damaged, or no file of plain arrays \(.*zip") as caught:
+        predict_files(str(model), [tmp_path / "x.npz"])
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("extensions", [None, "core", {"name": "a"}, ["a"]])
