@@ -1,6 +1,7 @@
 """Readers of sets with boxes, each on a small copy of its layout, and the whole way to batches."""
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -116,6 +117,9 @@ def test_coco_names_what_is_wrong(tmp_path):
         assert "\n" not in str(caught.value)
 
     refused("{", "not readable as JSON")
+    refused("[" * 200_000, "not readable as JSON .nested too deep")
+    refused({**record, "categories": [{"id": 3}]}, "not of COCO's form .lacks 'name'.")
+    refused({**record, "categories": [{"id": "three", "name": "cat"}]}, "not of COCO's form")
     refused([1], "no list 'images'")
     refused({**record, "annotations": [{"image_id": 100, "category_id": 3}]}, "not of COCO's form .lacks 'bbox'.")
     refused({**record, "annotations": [{"image_id": 100, "category_id": 3, "bbox": [1, 2]}]}, "not of COCO's form")
@@ -271,18 +275,21 @@ def test_yolo_refuses_another_data_yaml(tmp_path, text, says):
 
 
 def test_yolo_names_the_line_of_a_bad_text_file(tmp_path):
-    many = {f"p{i}": "0 0.5 0.5 0.5 0.5" for i in range(20)} | {
+    many = {f"p{i}": "0 0.5 0.5 0.5 0.5" for i in range(30)} | {
         "bad": "0 0.5 0.5 0.5 0.5\n1 0.5 0.5\n",
         "worse": "cat 1 1 1 1",
+        "worst": "",
     }
     write_yolo(tmp_path, many)
+    (tmp_path / "labels" / "train" / "worst.txt").write_bytes(b"\xff\xfe0")
     write_yolo(tmp_path, {f"v{i}": "1 0.5 0.5 0.5 0.5" for i in range(3)}, split="val")
     splits = open_data("yolo", path=str(tmp_path), options={"class_names": ["cat", "dog"]}, image_size=32, validation=0)
     left = {entry["source"].rpartition("/")[2]: entry["reason"] for entry in splits.report["left_out"]}
-    assert set(left) == {"bad.jpg", "worse.jpg"}
+    assert set(left) == {"bad.jpg", "worse.jpg", "worst.jpg"}
     assert "bad.txt: line 2: 2 numbers after the class" in left["bad.jpg"]
     assert "worse.txt: line 1: expected a class index" in left["worse.jpg"]
-    assert len(splits.train) == 20
+    assert "worst.txt: not readable" in left["worst.jpg"]
+    assert len(splits.train) == 30
 
 
 # Tables
@@ -339,15 +346,33 @@ def test_tables_may_name_classes_and_mark_crowds(tmp_path):
         ({"box_form": "xyhw"}, "did you mean"),
         ({"labels_column": "short", "class_names": ["a", "b"]}, "row 2: 2 boxes but 1 labels"),
         ({"boxes_column": "labels", "class_names": ["a", "b"]}, "row 1: a box is 1; expected four numbers"),
+        (
+            {"boxes_column": "words", "class_names": ["a", "b"]},
+            r"row 1: a box is \['1', '2', 'x', '4'\]; expected four",
+        ),
     ],
 )
 def test_tables_refuse_what_does_not_fit(tmp_path, options, says):
     file = write_boxes(tmp_path / "train.parquet")
     table = pq.read_table(file)
-    pq.write_table(table.append_column("short", [[[1][: i % 3] for i in range(6)]]), file)
+    table = table.append_column("short", [[[1][: i % 3] for i in range(6)]])
+    table = table.append_column("words", [[[["1", "2", "x", "4"]] * (i % 3) for i in range(6)]])
+    pq.write_table(table, file)
     with pytest.raises(InputError, match=says) as caught:
         raw_of("boxes", file, **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("label", [None, math.nan, 0.5])
+def test_a_label_that_is_no_class_leaves_its_picture_out(tmp_path, label):
+    file = write_boxes(tmp_path / "train.parquet", count=40, metadata=NAMED)
+    table = pq.read_table(file)
+    labels = table["labels"].to_pylist()
+    labels[20][1] = label
+    pq.write_table(table.set_column(2, "labels", pa.array([labels], pa.list_(pa.list_(pa.float64()))).values), file)
+    report = open_data("boxes", path=str(file), image_size=32, validation=0, store_bytes=0).report
+    assert [one["source"] for one in report["left_out"]] == ["train20.png"]
+    assert "box 1 has label -1" in report["left_out"][0]["reason"]
 
 
 # To batches

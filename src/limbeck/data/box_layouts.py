@@ -5,9 +5,9 @@ What does not live here: someone's own folders and tables (`box_sets`), looking 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -20,6 +20,7 @@ from limbeck.data.folder import SPLIT_NAMES, existing_folder, list_pictures
 from limbeck.data.raw import BoxAnnotation, RawData, RawSplit
 from limbeck.data.voc import VOC_CLASSES, find_voc, read_voc_list
 from limbeck.errors import InputError
+from limbeck.files import read_json
 
 __all__ = ["read_coco", "read_voc_detection"]
 
@@ -46,8 +47,9 @@ def read_coco(path: str | None = None, year: str | int | None = None) -> RawData
     splits: dict[str, RawSplit] = {}
     categories: dict[int, str] = {}
     for split, (file, folders) in sorted(_coco_files(root, year).items(), key=lambda item: item[0] != "train"):
-        record = _read_json(file)
-        named = {int(one["id"]): str(one["name"]) for one in record["categories"]}
+        record = _read_coco_file(file)
+        with _entries_of(file):
+            named = {int(one["id"]): str(one["name"]) for one in record["categories"]}
         categories = categories or dict(sorted(named.items()))
         if named != categories:
             other = next(iter(set(named.items()) ^ set(categories.items())))
@@ -138,22 +140,29 @@ def _coco_files(root: Path, year: str | int | None) -> dict[str, tuple[Path, lis
     return {split: files[0] for split, files in found.items()}
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: not readable as JSON ({error})") from error
+def _read_coco_file(file: Path) -> dict[str, Any]:
+    record = read_json(file)
     for name in ("images", "annotations", "categories"):
         if not isinstance(record, dict) or not isinstance(record.get(name), list):
             raise InputError(f"{file}: no list '{name}'; expected COCO's form with images, annotations and categories")
     return record
 
 
+@contextmanager
+def _entries_of(file: Path) -> Iterator[None]:
+    """Say of an entry that lacks something, or is of another type, in which file it stands."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{file}: an entry is not of COCO's form ({reason})") from error
+
+
 def _coco_split(
     record: Mapping[str, Any], folders: Sequence[Path], ids: Sequence[int], file: Path, warnings: list[str]
 ) -> RawSplit:
     index_of = {identity: index for index, identity in enumerate(ids)}
-    try:
+    with _entries_of(file):
         images = {one["id"]: str(one["file_name"]) for one in record["images"]}
         rows: dict[Any, list[Any]] = {identity: [] for identity in images}
         lost = 0
@@ -164,9 +173,6 @@ def _coco_split(
             x, y, width, height = (float(value) for value in one["bbox"])
             label, crowd = index_of.get(one["category_id"], -1), bool(one.get("iscrowd", 0))
             rows[one["image_id"]].append(([x, y, x + width, y + height], label, crowd))
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{file}: an entry is not of COCO's form ({reason})") from error
     if lost:
         warnings.append(f"{file.name}: {lost} boxes belong to pictures that the file does not list, and are left out")
     folder = next((place for place in folders if images and (place / next(iter(images.values()))).is_file()), None)

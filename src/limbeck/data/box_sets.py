@@ -139,7 +139,7 @@ def read_boxes(
             if any(len(one) != len(boxes) for one in (labels, *crowd)):
                 raise InputError(f"{where}: row {row}: {len(boxes)} boxes but {len(labels)} labels")
             corners = [_corners(box, box_form, f"{where}: row {row}") for box in boxes]
-            indices = [index_of.get(label, -1) if isinstance(label, str) else int(label) for label in labels]
+            indices = [index_of.get(label, -1) if isinstance(label, str) else _whole(label) for label in labels]
             found.append(annotation_of(corners, indices, *crowd))
         return {"annotations": found}
 
@@ -166,9 +166,13 @@ class _TextBoxes(Sequence[Any]):
         file = _text_of(picture)
         if not file.is_file():
             return annotation_of([], [])
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise InputError(f"{file}: not readable ({error})") from error
         height, width = size_of_picture(picture)
         boxes, labels = [], []
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(lines, 1):
             words = line.split()
             if not words:
                 continue
@@ -269,5 +273,16 @@ def _lists(table: pa.Table, name: str, field: str, where: str) -> list[list[Any]
 def _corners(box: Any, form: str, where: str) -> list[float]:
     if not isinstance(box, list) or len(box) != 4:
         raise InputError(f"{where}: a box is {box!r}; expected four numbers")
-    x, y, third, fourth = (float("nan") if value is None else float(value) for value in box)
+    try:
+        x, y, third, fourth = (float("nan") if value is None else float(value) for value in box)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: a box is {box!r}; expected four numbers") from None
     return [x, y, third, fourth] if form == "xyxy" else [x, y, x + third, y + fourth]
+
+
+def _whole(label: Any) -> int:
+    """A class index; -1, which is that of no class, for what is no whole number."""
+    try:
+        return int(label) if int(label) == label else -1
+    except (TypeError, ValueError, OverflowError):
+        return -1
