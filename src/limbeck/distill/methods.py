@@ -133,7 +133,9 @@ def distillation(
     function = _find(method)
     asked = {name: value for name, value in known.items() if name in inspect.signature(function).parameters}
     if "num_samples" in asked and num_samples is None:
-        raise InputError(f"method '{method}': needs the size of the data set; give num_samples")
+        raise InputError(
+            f"method '{method}': needs the size of the data set; give num_samples, and data that is not streamed"
+        )
     made = function(**asked, **options)
     if isinstance(made, Distillation) and len(teachers) < 2:
         return made

@@ -242,7 +242,9 @@ def open_edge(
             known |= {"teacher_shape": theirs[0] if len(theirs) == 1 else theirs, "teacher_shapes": theirs}
         asked = {key: value for key, value in known.items() if key in inspect.signature(loss).parameters}
         if "num_samples" in asked and num_samples is None:
-            raise InputError(f"{term.arrow}: needs the size of the data set; give num_samples")
+            raise InputError(
+                f"{term.arrow}: needs the size of the data set; give num_samples, and data that is not streamed"
+            )
         loss, options = loss(**asked, **options), {}
         like = read(seen, term.students[0])
         loss = loss.to(like.device)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from limbeck.console import hushed, set_quiet
+from limbeck.data import PictureStream
 from limbeck.models import Network
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import RunFolder
@@ -55,7 +56,7 @@ def train_briefly(
         threads: where the recipe names none; None = torch's own choice.
     """
     recipe = context.recipe
-    pictures = context.splits.train if proxy.limit is None else context.splits.train.limited(proxy.limit)
+    pictures = context.splits.train if proxy.limit is None else _limited(context.splits.train, proxy.limit)
     train = _settings(recipe.train, proxy, threads=threads)
     evaluate = context.evaluator(train.device)
     assert evaluate is not None  # resolve refuses such a recipe without a validation split
@@ -81,6 +82,13 @@ def train_briefly(
     figures = evaluate(network)
     shutil.rmtree(folder, ignore_errors=True)
     return figures
+
+
+def _limited(pictures: Any, limit: int) -> Any:
+    """So many of the pictures; of a stream, whose classes are not known before they are read, the first of each epoch."""
+    if isinstance(pictures, PictureStream):
+        return replace(pictures, count=min(limit, len(pictures)))
+    return pictures.limited(limit)
 
 
 def _settings(train: Train, proxy: Proxy, *, threads: int | None) -> Train:

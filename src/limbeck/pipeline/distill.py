@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from limbeck.data import PictureStream
 from limbeck.distill import (
     Distillation,
     check_method,
@@ -186,14 +187,15 @@ def build_graph(
     if example is None and context.splits.kind != "class":
         example = context.probe_batch()  # what is annotated place by place cannot be made up from noise
     task = context.make_task(lesson.train)
-    samples = len(context.splits.train) + (0 if context.splits.unlabelled is None else len(context.splits.unlabelled))
+    train, unlabelled = context.splits.train, context.splits.unlabelled
+    samples = len(train) + (0 if unlabelled is None else len(unlabelled))
     shared: dict[str, Any] = {
         "student": student,
         "teacher": list(teachers),
         "teacher_shares": lesson.shares if lesson.averages else None,
         "criterion": task.criterion,
         "example": example,
-        "num_samples": samples,
+        "num_samples": None if isinstance(train, PictureStream) else samples,  # a stream's indices do not run below it
     }
     try:
         if lesson.section.method is not None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from limbeck.console import say
-from limbeck.errors import InputError
+from limbeck.data import PictureStream
 from limbeck.export import EXPORTERS, quantize_onnx
 from limbeck.measure import open_device
 from limbeck.parts import find_part
+from limbeck.pictures import fit_picture
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import StageRecord
 from limbeck.pipeline.problems import Case, Kept, as_input
@@ -121,13 +123,14 @@ def _export_int8(context: Context, graph: Artifact, said: Kept, case: Case, fold
 
 
 def _calibration(context: Context, artifact: Artifact) -> Iterator[np.ndarray]:
-    """Training pictures, evenly over the set, unchanged."""
+    """Training pictures, unchanged: evenly over the set, or the first of a stream's shuffled order."""
     train = context.splits.train
-    if not hasattr(train, "samples"):
-        raise InputError(
-            'export.int8: needs training pictures that can be read by number, and this set is streamed; set export.int8 = "off"'
-        )
     count = min(context.recipe.export.calibration_pictures, len(train))
+    if isinstance(train, PictureStream):
+        for samples in replace(train, count=count).chunks(0, CALIBRATION_BATCH, seed=context.recipe.seed):
+            read = [fit_picture(picture, train.image_size, train.fit) for _, picture, _ in train.read_all(samples)]
+            yield as_input(np.stack(read), artifact)
+        return
     rows = np.linspace(0, len(train) - 1, count).astype(np.int64)
     for start in range(0, count, CALIBRATION_BATCH):
         yield as_input(train.samples(rows[start : start + CALIBRATION_BATCH]), artifact)
