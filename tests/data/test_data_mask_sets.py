@@ -99,6 +99,19 @@ def test_a_table_may_hold_paths_and_splits(tmp_path):
     assert raw.splits["test"].pictures[1] == str(tmp_path / "image" / "5.png")
 
 
+@pytest.mark.parametrize("root", [None, "~/set"])
+def test_paths_are_relative_to_the_tables_folder_or_root_below_home(tmp_path, monkeypatch, root):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    folder = tmp_path / "odd (and so on)"
+    folder.mkdir()
+    path = write_table(folder / "all.parquet", range(9), paths_below=tmp_path)
+    options = {"class_names": NAMES, **({"root": root} if root else {})}
+    split = read_raw("masks", {"path": path}, options=options).splits["train"]
+    below = tmp_path / "home" / "set" if root else folder
+    assert split.annotations[5] == str(below / "mask" / "5.png")
+    assert split.pictures[5] == str(below / "image" / "5.png")
+
+
 # ---- folders
 
 

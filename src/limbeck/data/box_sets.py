@@ -126,7 +126,7 @@ def read_boxes(
         raise unknown_name("box_form", box_form, _FORMS, where="data.options.box_form")
     names = list(class_names or ())
 
-    def boxes_of(table: pa.Table, where: str) -> dict[str, Any]:
+    def boxes_of(table: pa.Table, where: str, folder: Path) -> dict[str, Any]:
         if not names:
             names.extend(schema_class_names(table.schema, labels_column) or ())
         columns = [_lists(table, boxes_column, "data.options.boxes_column", where)]

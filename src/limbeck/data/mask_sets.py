@@ -76,13 +76,12 @@ def read_masks(
             names = [line.strip() for line in lines if line.strip()]
     else:
 
-        def masks_of(table: pa.Table, where: str) -> dict[str, Any]:
+        def masks_of(table: pa.Table, where: str, folder: Path) -> dict[str, Any]:
             if not names:
                 names.extend(schema_class_names(table.schema, mask_column) or ())
             field = "data.options.mask_column"
             column = table_column(table, mask_column, field, where)
-            below = Path(root) if root else Path(where.partition(" (and ")[0]).parent
-            return {"annotations": PictureColumn(column, below, where, what="mask", field=field)}
+            return {"annotations": PictureColumn(column, folder, where, what="mask", field=field)}
 
         files = _table_files(path, validation_path, test_path, image_folder, mask_folder)
         columns: dict[str, Any] = {"image_column": image_column, "group_by": group_by, "split_column": split_column}

@@ -138,7 +138,7 @@ def read_point_table(
     if group_by and group_pattern:
         raise InputError(f"data.options.group_pattern: data.group_by = '{group_by}' names the groups; leave one out")
 
-    def points_of(table: pa.Table, where: str) -> dict[str, Any]:
+    def points_of(table: pa.Table, where: str, folder: Path) -> dict[str, Any]:
         if point_columns:
             columns = [table_column(table, name, "data.options.point_columns", where) for name in point_columns]
             cells: list[Any] = [list(row) for row in zip(*(column.to_pylist() for column in columns), strict=True)]

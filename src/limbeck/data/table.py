@@ -64,7 +64,7 @@ def read_table(
     """
     names = list(class_names or ())
 
-    def labels_of(table: pa.Table, where: str) -> dict[str, Any]:
+    def labels_of(table: pa.Table, where: str, folder: Path) -> dict[str, Any]:
         if not names:
             names.extend(schema_class_names(table.schema, label_column) or ())
         return {"labels": _labels(table_column(table, label_column, "data.label_column", where), label_column, where)}
@@ -78,7 +78,7 @@ def read_table(
 
 def read_table_splits(
     files: Mapping[str, Sequence[Path]],
-    known_of: Callable[[pa.Table, str], Mapping[str, Any]],
+    known_of: Callable[[pa.Table, str, Path], Mapping[str, Any]],
     *,
     image_column: str = "image",
     group_by: str | None = None,
@@ -89,7 +89,8 @@ def read_table_splits(
 
     Args:
         files: by split.
-        known_of: (table, its name in errors) -> what is known of its pictures: `labels` or `annotations`.
+        known_of: (table, its name in errors, folder that its paths are relative to) -> what is known of its pictures:
+            `labels` or `annotations`.
         image_column: as in `read_table`, as are `group_by`, `split_column` and `root`.
         group_by: see `image_column`.
         split_column: see `image_column`.
@@ -109,9 +110,9 @@ def read_table_splits(
             raise InputError(f"{where}: a column must have one type in all files of a split ({reason})") from error
         if table.num_rows == 0:
             raise InputError(f"{where}: no rows")
-        below = Path(root) if root else paths[0].parent
-        pictures = PictureColumn(table_column(table, image_column, "data.image_column", where), below, where)
-        known = known_of(table, where)
+        folder = Path(root).expanduser() if root else paths[0].parent
+        pictures = PictureColumn(table_column(table, image_column, "data.image_column", where), folder, where)
+        known = known_of(table, where, folder)
         groups = table_column(table, group_by, "data.group_by", where).to_pylist() if group_by else None
         names = [pictures.name(row) or f"{paths[0].name} row {row}" for row in range(len(pictures))]
         whole = RawSplit(
