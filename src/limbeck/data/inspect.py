@@ -6,7 +6,6 @@ What does not live here: labels (`labels`), the decision what to do with a set (
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from limbeck.console import bar
+from limbeck.cores import usable_cores
 from limbeck.data.draws import Draws
 from limbeck.data.placement import context_margin, cut_context
 from limbeck.data.raw import RawSplit, read_picture, size_of_picture
@@ -157,8 +157,7 @@ def hash_pixels(picture: np.ndarray) -> int:
 
 def map_threads(look: Callable[[int], int], starts: Iterable[int], *, threads: int | None = None) -> Iterator[int]:
     """`look` of each start, in order, in threads: None = as many as there are cores, up to 16."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = threads or min(16, available)
+    threads = threads or min(16, usable_cores())
     if threads == 1:
         yield from map(look, starts)
         return

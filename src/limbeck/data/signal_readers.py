@@ -6,12 +6,12 @@ found (`radio.choices`), dividing it (`signal_splits`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from limbeck.console import say
+from limbeck.cores import usable_cores
 from limbeck.data.radio import (
     Signals,
     convert_radioml_2018,
@@ -80,8 +80,7 @@ def read_made_radio(
     key = fingerprint({**asked, "profile": repr(order.profile), "generator": GENERATOR})[:12]
     file = Path(path or HOME).expanduser() / "radio" / f"{order.profile.name}-{key}.npz"
     if not file.exists():
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = processes or (1 if order.frames < ALONE else cores)
+        workers = processes or (1 if order.frames < ALONE else usable_cores())
         say(f"data: making {order.frames:,} frames of {profile}, kept in {file}")
         write_signals(file, processes=workers, **asked)
     return read_signals(file)

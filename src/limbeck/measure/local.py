@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from limbeck.cores import usable_cores
 from limbeck.errors import InputError, unknown_name
 from limbeck.measure.artifacts import measure_artifacts
 from limbeck.measure.lock import exclusive
@@ -64,7 +65,7 @@ class OnnxRuntimeDevice:
         self.affinity = tuple(sorted(set(affinity))) if affinity is not None else None
         if self.affinity is not None:
             _check_affinity(self.affinity)
-        self.threads = threads or (len(self.affinity) if self.affinity else _usable_cores())
+        self.threads = threads or (len(self.affinity) if self.affinity else _physical_cores())
         self.provider = provider.lower()
         self.seconds = seconds
         fallback = [] if self.provider == "cpu" else ["CPUExecutionProvider"]
@@ -233,10 +234,10 @@ def _check_affinity(affinity: tuple[int, ...]) -> None:
         )
 
 
-def _usable_cores() -> int:
+def _physical_cores() -> int:
     import psutil
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = usable_cores()
     return max(1, min(usable, psutil.cpu_count(logical=False) or usable))
 
 

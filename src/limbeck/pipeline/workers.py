@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from limbeck.cores import usable_cores
 from limbeck.errors import InputError
 from limbeck.files import read_json
 from limbeck.pipeline.briefly import OpenedRun
@@ -41,7 +42,7 @@ def threads_beside(section: Search | Adapt) -> int | None:
     """Threads of a training that has others at its side; None = as many as there are."""
     if section.engine == "ray":  # the same on every node, whatever else it has: threads move the last bits of results
         return section.ray.cpus
-    return max(1, (os.cpu_count() or 1) // section.workers) if section.workers > 1 else None
+    return max(1, usable_cores() // section.workers) if section.workers > 1 else None
 
 
 @dataclass
