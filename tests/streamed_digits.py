@@ -12,8 +12,8 @@ from limbeck.data.digits import read_digits
 SHARDS, PER_SHARD, HELD_OUT = 4, 50, 100
 
 
-def read() -> RawData:
-    """Four shards of 50 to learn from, and 100 each to choose and to report on."""
+def read(*, has_validation: bool = True) -> RawData:
+    """Four shards of 50 to learn from, 100 to report on, and as many to choose on."""
     found = read_digits()
     pictures, labels = found.splits["train"].pictures, np.asarray(found.splits["train"].labels)
     names = tuple(str(digit) for digit in range(10))
@@ -27,6 +27,6 @@ def read() -> RawData:
         return RawSplit(pictures[rows], labels[rows])
 
     first = SHARDS * PER_SHARD
-    splits = {"validation": held(first), "test": held(first + HELD_OUT)}
+    splits = {"test": held(first), **({"validation": held(first + HELD_OUT)} if has_validation else {})}
     train = PictureStream("digits", names, first, SHARDS, open_shard, identity="digits", buffer=32)
     return RawData(splits, class_names=names, image_size=(16, 16), stream=train)

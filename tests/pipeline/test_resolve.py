@@ -27,7 +27,11 @@ from limbeck.pipeline.run import run_recipe
         ({"budget__target": "onnxruntim"}, "budget.target: .*did you mean 'onnxruntime'"),
         ({"budget__target": "onnxruntime,threads=zero"}, "budget.target: .*threads"),
         ({"measure": {"targets": ["nothere:device"]}}, r"measure.targets\[0\]"),
-        ({"data__validation": 0}, "search: needs a validation split"),
+        ({"data__validation": 0}, r"search: needs a validation split .*; set data\.validation above 0"),
+        (
+            {"data": {"name": "streamed_digits:read", "image_size": 16, "options": {"has_validation": False}}},
+            "search: needs a validation split .*; this set has none, and none could be held out",
+        ),
         ({"teacher__weights": "nowhere/teacher"}, "teacher.weights: .*no such file"),
         ({"search__space": "mobilenet_block"}, "did you mean 'mobilenet_blocks'"),
         ({"export__exporter": "onx"}, "did you mean 'onnx'"),

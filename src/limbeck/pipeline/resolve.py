@@ -62,6 +62,7 @@ def resolve(context: Context, *, warns: bool = True) -> None:
     _check_search(context)
     check_graph(recipe)
     _check_kind(context)
+    _check_scored(context)
     context.problem.check(recipe)
     context.make_task(recipe.train)
     for name, model in (recipe.teachers | recipe.assistants).items():
@@ -101,6 +102,17 @@ def _check_kind(context: Context) -> None:
         )
 
 
+def _check_scored(context: Context) -> None:
+    """What chooses among networks needs pictures that none of them learned from."""
+    recipe = context.recipe
+    for name, section, scored in (("search", recipe.search, "candidates"), ("adapt", recipe.adapt, "proposals")):
+        if section is not None and context.splits.validation is None:
+            right = "set data.validation above 0"
+            if recipe.data.validation > 0:
+                right = "this set has none, and none could be held out of it: give more samples or data.validation_path"
+            raise InputError(f"{name}: needs a validation split to score {scored} on; {right}, or leave [{name}] out")
+
+
 def _check_batches(context: Context, lesson: Lesson, needs: frozenset[str]) -> None:
     settings = lesson.train.model_copy(update={"batch_size": 1})
     try:
@@ -136,11 +148,7 @@ def _check_search(context: Context) -> None:
         check_sampler(recipe.search.sampler, recipe.search.sampler_options)
         if recipe.search.proxy.distill:
             lesson_before_search(recipe)
-    for name, section, scored in (("search", recipe.search, "candidates"), ("adapt", recipe.adapt, "proposals")):
-        if section is not None and recipe.data.validation == 0:
-            raise InputError(
-                f"{name}: needs a validation split to score {scored} on; set data.validation above 0, or leave [{name}] out"
-            )
+    for name, section in (("search", recipe.search), ("adapt", recipe.adapt)):
         if section is not None:
             check_latency_table(context, section, where=name)
             check_workers(section, where=name)
