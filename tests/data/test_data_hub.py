@@ -145,6 +145,19 @@ def test_what_needs_all_labels_is_refused_of_a_stream(hub):
         Loader(splits.train, batch_size=4, augment=None, sampling="balanced")
 
 
+def test_streamed_labels_that_are_no_class_are_left_out_and_said_once(png, capsys):
+    labels = [0, "owl", None, 1, 7, -1, 0, "cow"]
+    pictures = PictureStream("toy", ("cat", "dog"), 3, 1, lambda shard: iter([(png(0), label) for label in labels]))
+    assert [(index, label) for index, _, label in pictures.samples(0, seed=0, shuffle=False)] == [
+        (0, 0),
+        (3, 1),
+        (6, 0),
+    ]
+    assert capsys.readouterr().err == (
+        "warning: data 'toy': samples whose label is no class are left out; first: sample 1: 'owl'\n"
+    )
+
+
 def test_a_streamed_test_split_with_withheld_labels_is_not_used(hub, tmp_path, png):
     file = tmp_path / "set" / "data" / "test-00000-of-00001.parquet"
     table = pq.read_table(file)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import yaml
 
 from limbeck.data.folder import SPLIT_NAMES, existing_folder, list_pictures
+from limbeck.data.labels import class_index
 from limbeck.data.raw import BoxAnnotation, RawData, RawSplit, size_of_picture
 from limbeck.data.table import find_table_files, read_table_splits, schema_class_names, table_column
 from limbeck.errors import InputError, unknown_name
@@ -139,7 +140,7 @@ def read_boxes(
             if any(len(one) != len(boxes) for one in (labels, *crowd)):
                 raise InputError(f"{where}: row {row}: {len(boxes)} boxes but {len(labels)} labels")
             corners = [_corners(box, box_form, f"{where}: row {row}") for box in boxes]
-            indices = [index_of.get(label, -1) if isinstance(label, str) else _whole(label) for label in labels]
+            indices = [index_of.get(label, -1) if isinstance(label, str) else class_index(label) for label in labels]
             found.append(annotation_of(corners, indices, *crowd))
         return {"annotations": found}
 
@@ -278,11 +279,3 @@ def _corners(box: Any, form: str, where: str) -> list[float]:
     except (TypeError, ValueError):
         raise InputError(f"{where}: a box is {box!r}; expected four numbers") from None
     return [x, y, third, fourth] if form == "xyxy" else [x, y, x + third, y + fourth]
-
-
-def _whole(label: Any) -> int:
-    """A class index; -1, which is that of no class, for what is no whole number."""
-    try:
-        return int(label) if int(label) == label else -1
-    except (TypeError, ValueError, OverflowError):
-        return -1

@@ -14,10 +14,18 @@ import numpy as np
 from limbeck.data.raw import RawData
 from limbeck.errors import InputError
 
-__all__ = ["drop_unlabelled_splits", "resolve_labels"]
+__all__ = ["class_index", "drop_unlabelled_splits", "resolve_labels"]
 
 _MAX_BAD_SHARE = 0.1
 """Beyond this share of a split, wrong labels are a wrong column or a wrong list of classes, not a few slips."""
+
+
+def class_index(label: Any) -> int:
+    """A label that is to be an index already, as an int; -1 for what is no whole number: a name, None, NaN, a list."""
+    try:
+        return int(label) if int(label) == label else -1
+    except (TypeError, ValueError, OverflowError):
+        return -1
 
 
 def drop_unlabelled_splits(raw: RawData) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from limbeck.console import warn
+from limbeck.data.labels import class_index
 from limbeck.data.raw import read_picture
 from limbeck.errors import InputError
 from limbeck.pictures import Fit
@@ -133,8 +134,17 @@ class PictureStream:
         return read
 
     def _flow(self, shards: list[int]) -> Iterator[Sample]:
+        """What is labelled; labels that are no class are left out, and the first of them is said."""
+        is_said = False
         for shard in shards:
             for position, (picture, label) in enumerate(self.open_shard(shard)):
-                index = shard * 2**32 + position
-                if index not in self.excluded and label is not None and 0 <= int(label) < len(self.class_names):
-                    yield index, picture, int(label)
+                index, number = shard * 2**32 + position, class_index(label)
+                if index in self.excluded:
+                    continue
+                if 0 <= number < len(self.class_names):
+                    yield index, picture, number
+                elif not is_said and label is not None and label != -1:
+                    is_said = True
+                    warn(
+                        f"data '{self.name}': samples whose label is no class are left out; first: sample {index}: {label!r}"
+                    )
