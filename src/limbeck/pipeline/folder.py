@@ -114,7 +114,8 @@ class RunFolder:
         begun = folder / "begun.json"
         if world.writes:
             if begun.exists() and read_json(begun)["fingerprint"] != key:  # half done with other inputs
-                shutil.rmtree(folder)
+                self._clear(name)
+            shutil.rmtree(self._aside(name), ignore_errors=True)  # where a kill left some of it
             write_json(begun, {"fingerprint": key})
         world.wait()
         if world.writes or together:
@@ -134,8 +135,18 @@ class RunFolder:
             return done
         if done is not None:
             say(f"{name}: redone, because {changed(done.inputs, inputs)}")
-            shutil.rmtree(self.stage(name))
+            self._clear(name)
         return self._borrow(name, key)
+
+    def _clear(self, name: str) -> None:
+        """Delete a stage, renamed first: a kill midway leaves nothing where a stage with other inputs would look."""
+        shutil.rmtree(self._aside(name), ignore_errors=True)
+        if self.stage(name).exists():
+            self.stage(name).rename(self._aside(name))
+            shutil.rmtree(self._aside(name))
+
+    def _aside(self, name: str) -> Path:
+        return self.stage(name).with_name(f".{self.stage(name).name}.old")
 
     def _borrow(self, name: str, key: str) -> StageRecord | None:
         for sibling in self.siblings:
@@ -143,7 +154,7 @@ class RunFolder:
             if record is not None and record.fingerprint == key:
                 draft = self.stage(name).with_name(f".{self.stage(name).name}.tmp")
                 shutil.rmtree(draft, ignore_errors=True)
-                shutil.rmtree(self.stage(name), ignore_errors=True)
+                self._clear(name)
                 shutil.copytree(sibling.stage(name), draft)
                 draft.rename(self.stage(name))
                 say(f"{name}: taken from {sibling.path}")
