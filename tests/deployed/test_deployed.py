@@ -254,7 +254,16 @@ def test_weights_beside_the_file_count(tmp_path):
     model = onnx.load(artifact.path)
     onnx.save(model, str(tmp_path / "split.onnx"), save_as_external_data=True, location="split.bin", size_threshold=0)
     expected = (tmp_path / "split.onnx").stat().st_size + (tmp_path / "split.bin").stat().st_size
+    (tmp_path / "x").write_bytes(b"no weights, and a name that stands in any file")
+    (tmp_path / "split.bin.txt").write_text("no weights")
     assert read_artifact(tmp_path / "split.onnx").size_bytes == expected
+    (tmp_path / "weights").mkdir()
+    model = onnx.load(artifact.path)
+    onnx.helper.set_model_props(model, {"location": "no file, but a place " * 50})
+    folder = "weights/" + "long" * 40 + ".bin"
+    onnx.save(model, str(tmp_path / "far.onnx"), save_as_external_data=True, location=folder, size_threshold=0)
+    expected = (tmp_path / "far.onnx").stat().st_size + (tmp_path / folder).stat().st_size
+    assert read_artifact(tmp_path / "far.onnx").size_bytes == expected
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import mmap
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,11 @@ METADATA_KEY = "limbeck"
 METADATA_SCHEMA = 1
 
 Precision = Literal["fp32", "int8"]
+
+_LOCATION = rb"\x0a\x08location\x12"
+"""Before the name of a file that holds a tensor's data: the key of an entry of `TensorProto.external_data`, and the tag of
+its value.
+"""
 
 _REINSTALL = (
     "onnxruntime and onnxruntime-gpu share one folder, so only one may be installed: "
@@ -178,13 +184,21 @@ def _precision(path: Path) -> Precision:
 
 def _size(path: Path) -> int:
     """Bytes of the file and of weights that it keeps in files beside it."""
-    total = path.stat().st_size
     with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find(b"location") >= 0:
-            for other in path.parent.iterdir():
-                if other != path and other.is_file() and content.find(other.name.encode()) >= 0:
-                    total += other.stat().st_size
-    return total
+        starts = [found.end() for found in re.finditer(_LOCATION, content)]
+        others = {os.path.join(path.parent, _text_at(content, start)) for start in starts}
+    # isfile: what merely looks like a name may be one that no file can have
+    return path.stat().st_size + sum(os.path.getsize(other) for other in others if os.path.isfile(other))
+
+
+def _text_at(content: mmap.mmap, start: int) -> str:
+    """Text of a protobuf message, from its length on: a number of seven bits a byte, the lowest first."""
+    length, shift = 0, 0
+    while content[start] >= 0x80:
+        length |= (content[start] & 0x7F) << shift
+        start, shift = start + 1, shift + 7
+    length |= content[start] << shift
+    return content[start + 1 : start + 1 + length].decode(errors="replace")
 
 
 def one_line(error: BaseException) -> str:
