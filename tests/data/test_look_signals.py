@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from limbeck.data import is_signals, look_at_signals
+from limbeck.data.radio import write_signals
 from limbeck.errors import InputError
 
 
@@ -56,6 +57,17 @@ def test_a_pickle_of_radioml(tmp_path: Path) -> None:
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(cells, protocol=2))
     found = look_at_signals(tmp_path / "a.pkl")
     assert (found.name, found.counts, found.per_cell) == ("radioml2016", {"8PSK": 6, "WBFM": 6}, (3, 3))
+    (tmp_path / "a.pkl").rename(tmp_path / "A.PKL")
+    assert look_at_signals(tmp_path / "A.PKL").name == "radioml2016"
+
+
+@pytest.mark.parametrize("name", ["FRAMES.NPZ", "FRAMES.H5"])
+def test_endings_may_be_written_large(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("h5py")
+    write_signals(tmp_path / name.lower(), frames_per_cell=1, seed=0, classes=["BPSK", "QPSK"], snrs=[0])
+    (tmp_path / name.lower()).rename(tmp_path / name)
+    assert is_signals(tmp_path / name)
+    assert look_at_signals(tmp_path / name).name == "signals"
 
 
 def test_hdf5_of_both_kinds(tmp_path: Path) -> None:
@@ -143,3 +155,7 @@ def test_signals_are_told_from_pictures_by_name(tmp_path: Path) -> None:
     assert not is_signals(tmp_path / "photos")
     assert not is_signals(tmp_path / "list.csv")
     assert not is_signals(tmp_path / "nowhere.npz")
+    for name in ("a.sigmf-meta", "b.SIGMF-META"):  # a recording is two files of one name but for the ending
+        (tmp_path / name).write_text("{}")
+    assert is_signals(tmp_path / "a.sigmf-meta")
+    assert not is_signals(tmp_path / "b.SIGMF-META")

@@ -25,7 +25,7 @@ from limbeck.errors import InputError
 
 __all__ = ["FEWEST_RECORDINGS", "SignalLook", "is_signals", "look_at_signals"]
 
-FILES = (".npz", *HDF5_SUFFIXES, ".pkl", ".pickle", ".dat", META, DATA)
+FILES = (".npz", *HDF5_SUFFIXES, ".pkl", ".pickle", ".dat")  # written large too, which a recording's two are not
 LENGTHS = (1024, 512, 256, 128, 64)  # of frames that recordings are cut into: the first that every labelled span holds
 FEWEST_RECORDINGS = 3  # one each for train, validation and test
 NO_CLASSES = ("core:comment", "core:generator", "core:uuid", "core:description")
@@ -75,7 +75,7 @@ def is_signals(path: str | Path) -> bool:
     place = Path(path).expanduser()
     if place.is_dir():
         return (place / "signals.json").is_file() or next(place.rglob(f"*{META}"), None) is not None
-    return place.is_file() and place.suffix.lower() in FILES
+    return place.is_file() and (place.suffix in (META, DATA) or place.suffix.lower() in FILES)
 
 
 def look_at_signals(path: str | Path) -> SignalLook:

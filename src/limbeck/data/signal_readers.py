@@ -189,10 +189,10 @@ def find_signals(path: Path) -> str:
         raise InputError(f"{path}: no such file or folder")
     if path.suffix in (META, DATA) or (path.is_dir() and any(path.rglob(f"*{META}"))):
         return "sigmf"
-    if path.suffix in HDF5_SUFFIXES and path.is_file():
+    if path.suffix.lower() in HDF5_SUFFIXES and path.is_file():
         with read_hdf5_file(path) as file:
             return "radioml2018" if "Y" in file and "y" not in file else "signals"
-    return "radioml2016" if path.suffix in (".pkl", ".pickle", ".dat") else "signals"
+    return "radioml2016" if path.suffix.lower() in (".pkl", ".pickle", ".dat") else "signals"
 
 
 def _given(path: str | None, what: str) -> Path:

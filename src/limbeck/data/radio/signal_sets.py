@@ -43,9 +43,9 @@ def read_signals(path: str | Path) -> Signals:
         return read_folder(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return read_npz(path)
-    if path.suffix in HDF5_SUFFIXES:
+    if path.suffix.lower() in HDF5_SUFFIXES:
         return read_hdf5(path)
     raise InputError(f"{path}: sets of frames are .npz, .h5, .hdf5 or a folder of mapped arrays")
 
