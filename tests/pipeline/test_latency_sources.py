@@ -14,6 +14,7 @@ from small_run import FAKE, small_recipe
 from limbeck.cli import app
 from limbeck.console import Bar, set_quiet
 from limbeck.errors import InputError
+from limbeck.files import hold_lock
 from limbeck.measure import open_device
 from limbeck.measure.kernels import kernel_features, kernels_of
 from limbeck.measure.latency_table import LatencyTable, distinct_kernels
@@ -159,10 +160,12 @@ def test_the_verb_measures_what_a_search_asks_for_and_goes_on(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     timed: list[str] = []
+    locked: set[int] = set()
     real = latency_table.measure_artifacts
 
     def counted(device, artifacts, **options):
         timed.extend(Path(one.path).stem for one in artifacts)
+        locked.update(one.stat().st_ino for one in tmp_path.rglob("*lock"))
         if len(timed) > 25 and not (tmp_path / "killed").exists():
             (tmp_path / "killed").touch()
             raise KeyboardInterrupt
@@ -175,6 +178,10 @@ def test_the_verb_measures_what_a_search_asks_for_and_goes_on(
     left = LatencyTable.load("latencies.json")
     assert 16 <= len(left.kernels) < len(timed)  # whole batches
     assert not list(tmp_path.glob("*.parts"))
+    with hold_lock(tmp_path / ".latencies.json.lock", busy="mine"):  # the same file as whoever waited for it has open
+        assert (tmp_path / ".latencies.json.lock").stat().st_ino in locked
+        with pytest.raises(InputError, match=r"another measurement of latencies.json is at work"):
+            measure_latencies(recipe(), **asked)
     del timed[:]
     (tmp_path / "my.json").write_text(json.dumps(recipe().resolved()))
     words = ["latencies", "my.json", "-o", "latencies.json", "--networks", "10", "--kernels-of", "3", "--runs", "20"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -185,11 +186,12 @@ def build_latency_table(
     Raises:
         InputError: the device cannot be had, the file holds another's latencies, or another process is at it.
     """
-    device = open_device(target)
-    folder = Path(path).with_suffix(".parts")
-    known = LatencyTable.load(path).anchor if Path(path).exists() else None
-    with hold_lock(folder / "lock", busy="another measurement of this table is at work"):
+    device, path = open_device(target), Path(path)
+    folder = path.with_suffix(".parts")
+    # the lock's file stays: one that were deleted could be held by two, under its name and without
+    with hold_lock(path.with_name(f".{path.name}.lock"), busy=f"another measurement of {path.name} is at work"):
         try:
+            known = LatencyTable.load(path).anchor if path.exists() else None
             anchor = _Anchor(device, known or (tables[0], None), folder, statistic, sample_size, runs)
             return measure_latency_table(
                 path,
@@ -204,9 +206,7 @@ def build_latency_table(
                 on_progress=on_progress,
             )
         finally:
-            for left in folder.iterdir():
-                left.unlink(missing_ok=True)
-            folder.rmdir()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Anchor:
