@@ -17,7 +17,7 @@ from limbeck.train import World
 
 __all__ = ["RunFolder", "StageRecord"]
 
-FORMAT = 1  # of a stage's report.json; raised when a stage's meaning changes, so that old results are redone
+FORMAT = 1  # of a stage's report.json; raised when a stage's meaning changes, so that old results, shared ones too, are redone
 
 
 @dataclass(frozen=True)

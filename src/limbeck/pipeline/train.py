@@ -18,7 +18,7 @@ from limbeck.files import atomic_path, fingerprint, read_json, write_json
 from limbeck.models import Network, load_network, save_network
 from limbeck.models.storage import is_saved_network
 from limbeck.pipeline.context import Context, Predictions
-from limbeck.pipeline.folder import StageRecord
+from limbeck.pipeline.folder import FORMAT, StageRecord
 from limbeck.pipeline.shapes import copy_shapes, fit_shapes, told_shapes
 from limbeck.recipe import Train, TrainedModel
 from limbeck.train import Supervised, find_batch_size, fit, join_world
@@ -64,7 +64,7 @@ def keep_trained(
     context: Context, stage: str, model: TrainedModel, inputs: dict[str, Any], train: Callable[[Path], dict[str, Any]]
 ) -> StageRecord:
     """A stage whose network other runs may share: given by its weights, trained before from equal `inputs`, or trained now."""
-    shared = context.folder.home / SHARED_TEACHERS / fingerprint(inputs)
+    shared = context.folder.home / SHARED_TEACHERS / fingerprint({"format": FORMAT, **inputs})
     name = stage.rpartition("/")[2]
 
     def work(folder: Path) -> dict[str, Any]:
