@@ -269,13 +269,13 @@ def write_networks(asked: argparse.Namespace) -> None:
             continue  # trained, but not timed yet
         ratios = [read_json(path)["ratio"] for path in paths]
         figures = {key: one[key] for key in ("space", "number", "seed", "accuracy", "params", "macs")}
-        spread = statistics.stdev(ratios) if len(ratios) > 1 else ""
+        spread = f"{statistics.stdev(ratios):.3g}" if len(ratios) > 1 else ""  # of one pass there is none
         latency = statistics.median(ratios) * own
         lines.append(
             {
                 **figures,
                 "latency_ms": f"{latency:.5g}",
-                "ratio_spread": f"{spread:.3g}",
+                "ratio_spread": spread,
                 "point": json.dumps(one["point"]),
             }
         )

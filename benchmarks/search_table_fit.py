@@ -65,7 +65,7 @@ class Trained:
     point: Point
     accuracies: tuple[float, ...]  # of its seeds
     latency_ms: float
-    ratio_spread: float
+    ratio_spread: float  # NaN of a single pass
 
     @property
     def accuracy(self) -> float:
@@ -85,7 +85,7 @@ def read_networks(path: Path) -> list[Trained]:
             json.loads(lines[0]["point"]),
             tuple(float(line["accuracy"]) for line in lines),
             float(lines[0]["latency_ms"]),
-            float(lines[0]["ratio_spread"]),
+            float(lines[0]["ratio_spread"] or "nan"),
         )
         for (space, _), lines in found.items()
     ]
@@ -185,7 +185,8 @@ def print_trained(networks: list[Trained]) -> None:
         print(f"spread over seeds: {pooled:.2f} ({len(several)} networks, {len(several[0])} seeds)")
     print(f"latency: {latency.min():.4f} to {latency.max():.4f} ms")
     spread = np.median([one.ratio_spread * networks[0].latency_ms / one.latency_ms for one in networks])
-    print(f"spread of a ratio over passes: {100 * spread:.1f} % (median network)")
+    if np.isfinite(spread):
+        print(f"spread of a ratio over passes: {100 * spread:.1f} % (median network)")
 
 
 def print_errors(networks: list[Trained]) -> None:
