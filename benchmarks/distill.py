@@ -201,7 +201,7 @@ def print_table(asked: argparse.Namespace) -> None:
     results = [json.loads(path.read_text()) for path in sorted(asked.folder.glob("*/result.json"))]
     print("\n| method | seeds | top-1 %, last | top-1 %, best on validation | ECE %, last | NLL, last | minutes |")
     print("|---|---|---|---|---|---|---|")
-    for method in ("teacher", *ROWS):
+    for method in dict.fromkeys(("teacher", *ROWS, *(result["method"] for result in results))):
         runs = [result for result in results if result["method"] == method]
         for name in ("student", "peer"):
             rows = [run[name] for run in runs if name in run]
@@ -284,7 +284,7 @@ def print_costs(asked: argparse.Namespace, methods: list[str], rounds: int) -> N
         ratios = [a / b for a, b in zip(took[method], took[NONE], strict=True)] if NONE in took else []
         low, middle, high = statistics.quantiles(ratios, n=4) if ratios else (float("nan"),) * 3
         command = [sys.executable, __file__, str(asked.folder), "--cost-of", method, "--threads", str(asked.threads)]
-        command += ["--student", asked.student, "--teacher", asked.teacher]
+        command += ["--student", asked.student, "--teacher", asked.teacher, "--device", asked.device]
         memory = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         milliseconds = 1e3 * statistics.median(took[method])
         print(f"| {method} | {milliseconds:.1f} | {middle:.2f} ({low:.2f}..{high:.2f}) | {memory:.0f} |")
