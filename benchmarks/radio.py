@@ -133,6 +133,7 @@ def train_all(asked: argparse.Namespace, profiles: list[str], names: list[str], 
                     return
                 result = train(epochs, splits, folder, name, seed)
                 write_json(folder / "result.json", result)
+                shutil.rmtree(folder / "fit")  # only now: one that is killed before goes on from it
                 told = f"{100 * result['accuracy']:.2f} % in {result['seconds']:.0f} s"
                 print(f"{profile} {folder.name}: {told}", flush=True)
 
@@ -174,7 +175,6 @@ def train(epochs: int, splits: DataSplits, folder: Path, name: str, seed: int) -
     with hushed():
         fit(objective, batches, settings, folder=folder / "fit", seed=seed, tensorboard=False)
     seconds = time.process_time() - started
-    shutil.rmtree(folder / "fit")
     save_network(network, folder)
     logits, target = predict_logits(
         network, Loader(splits.test, batch_size=500, augment=None, shuffle=False, drop_last=False)
