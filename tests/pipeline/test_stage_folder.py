@@ -1,4 +1,4 @@
-"""A stage's folder: a deletion that a kill tears leaves nothing that other inputs would take for their own."""
+"""A stage's folder and what decides whether it is redone: the data rather than its address, and no torn leftovers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+from small_run import small_recipe
 
+from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import RunFolder
 
 
@@ -55,3 +59,41 @@ def test_a_torn_deletion_leaves_nothing_to_other_inputs(
             run.do("train/student", {"epochs": 2}, left)
     assert run.do("train/student", {"epochs": 2}, left).result == {"choice": "its own"}
     assert [path.name for path in (tmp_path / "stages" / "train").iterdir()] == ["student"]
+
+
+def draw_pictures(folder: Path, *, seed: int = 0) -> Path:
+    """Ten pictures of two classes each, and two without a class."""
+    draw = np.random.default_rng(seed)
+    for name, count in (("classes/cat", 10), ("classes/dog", 10), ("unlabelled", 2)):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(draw.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(folder / name / f"{number}.png")
+    return folder
+
+
+def read_by_a_stage(tmp_path: Path, folder: str, **changes: Any) -> dict[str, Any]:
+    data = {"name": "folder", "path": f"{folder}/classes", "unlabelled": f"{folder}/unlabelled", "image_size": 8}
+    return Context(small_recipe(data=data | changes), RunFolder(tmp_path / "run")).inputs("data")
+
+
+def test_a_moved_set_is_the_same_and_a_changed_one_is_not(tmp_path: Path) -> None:
+    """A path's spelling changes nothing; each picture, the division, and whether others join do."""
+    here, moved = draw_pictures(tmp_path / "here"), draw_pictures(tmp_path / "moved")
+    found = read_by_a_stage(tmp_path, str(here))
+    assert read_by_a_stage(tmp_path, f"{tmp_path}/./here") == found
+    assert read_by_a_stage(tmp_path, str(moved)) == found
+    (moved / "classes/cat/3.png").write_bytes((moved / "classes/dog/3.png").read_bytes())
+    others = [
+        read_by_a_stage(tmp_path, str(moved)),
+        read_by_a_stage(tmp_path, str(here), unlabelled=None),
+        read_by_a_stage(tmp_path, str(here), unlabelled=str(draw_pictures(tmp_path / "other", seed=1) / "unlabelled")),
+        read_by_a_stage(tmp_path, str(here), seed=1),
+    ]
+    prints = {found["data"]["fingerprint"], *(one["data"]["fingerprint"] for one in others)}
+    assert len(prints) == 5
+
+
+def test_the_address_of_a_stream_is_all_that_is_known_of_it(tmp_path: Path) -> None:
+    data = {"name": "streamed_digits:read", "image_size": 16, "options": {}}
+    found = Context(small_recipe(data=data), RunFolder(tmp_path / "run")).inputs("data")["data"]
+    assert {"path", "validation_path", "test_path"} <= set(found)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from limbeck.data import Augment, DataSplits, Loader, PictureSet, open_data
+from limbeck.data import Augment, DataSplits, Loader, PictureSet, PictureStream, open_data
 from limbeck.data.balance import balanced_weights
 from limbeck.data.shape_model import ShapeModel
 from limbeck.errors import InputError
@@ -30,6 +30,7 @@ from limbeck.types import Batch
 __all__ = ["Context", "Predictions"]
 
 LOGITS = "logits"
+WHERE_FILES_LIE = ("path", "validation_path", "test_path", "unlabelled")
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,16 @@ class Context:
         return self.world.writes
 
     def inputs(self, *sections: str, **further: Any) -> dict[str, Any]:
-        """What a stage reads: the named recipe sections, the data's fingerprint, and anything else."""
+        """What a stage reads: the named recipe sections, the data's fingerprint, and anything else.
+
+        Where files lie is left out: the fingerprint tells what they hold. That of a stream is its address, which stays.
+        """
         resolved = self.recipe.resolved()
         chosen = {name: resolved[name] for name in sections}
         if "data" in chosen:
-            chosen["data"] = {k: v for k, v in chosen["data"].items() if k != "workers"} | {
-                "fingerprint": self.splits.fingerprint
-            }
+            left_out = {"workers", *(() if isinstance(self.splits.train, PictureStream) else WHERE_FILES_LIE)}
+            chosen["data"] = {k: v for k, v in chosen["data"].items() if k not in left_out}
+            chosen["data"]["fingerprint"] = self.splits.fingerprint
         return {**chosen, "seed": self.recipe.seed, **further}
 
     def create(self, model: Model, *, where: str) -> Network:
@@ -245,16 +249,19 @@ def create_for(model: Model, *, num_classes: int, picture_size: tuple[int, int],
     size = (model.input_size, model.input_size) if isinstance(model.input_size, int) else model.input_size
     if size is None and not (model.pretrained and ":" in model.model):  # a pretrained library network keeps its own
         size = picture_size
+    own: dict[str, Any] = {
+        "name": model.model,
+        "num_classes": num_classes,
+        "pretrained": model.pretrained,
+        "width_multiplier": model.width_multiplier,
+        "input_size": size,
+        "small_images": model.small_images,
+        "dropout": model.dropout,
+    }
+    for name in own.keys() & model.options.keys():
+        instead = f"set {where}.{name}" if name in Model.model_fields else "the recipe and its data say it already"
+        raise InputError(f"{where}.options.{name}: is no option of a model; {instead}")
     try:
-        return create_model(
-            model.model,
-            num_classes=num_classes,
-            pretrained=model.pretrained,
-            width_multiplier=model.width_multiplier,
-            input_size=size,
-            small_images=model.small_images,
-            dropout=model.dropout,
-            **model.options,
-        )
+        return create_model(**own, **model.options)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
