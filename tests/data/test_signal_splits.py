@@ -13,7 +13,7 @@ import torch
 from limbeck.data import Augment, Loader, open_data
 from limbeck.data.radio import Signals, make_signals, read_signals
 from limbeck.data.radio.levels import snr_levels
-from limbeck.data.signal_splits import all_signals, open_signals
+from limbeck.data.signal_splits import all_signals, hash_frames, open_signals
 from limbeck.errors import InputError
 
 CLASSES, SNRS = ("BPSK", "QPSK", "WBFM"), (-4.0, 10.0)
@@ -62,6 +62,17 @@ def test_a_made_set_is_written_once_and_known_again(splits, home: Path) -> None:
     assert splits.fingerprint == again.fingerprint == remembered.fingerprint
     other = open_data("radio", path=str(home), options=OPTIONS, test=0.2, validation=0.25, seed=1)
     assert other.fingerprint != splits.fingerprint
+
+
+def test_what_is_remembered_of_a_mapped_file_is_of_those_frames(tmp_path: Path) -> None:
+    np.random.default_rng(0).standard_normal(10 * 2 * 32).astype(np.float32).tofile(tmp_path / "raw")
+    mapped = np.memmap(tmp_path / "raw", np.float32, "r", shape=(10, 2, 32))
+    shorter = np.memmap(tmp_path / "raw", np.float32, "r", shape=(10, 2, 16))
+    turned = np.memmap(tmp_path / "raw", np.float32, "r", shape=(10, 2, 32), order="F")
+    for _ in range(2):
+        for frames in (mapped, shorter, turned, mapped[:5], mapped[5:]):
+            assert hash_frames(frames, tmp_path).tolist() == hash_frames(np.array(frames), None).tolist()
+    assert len(list(tmp_path.glob("frames-*"))) == 3  # parts are not remembered
 
 
 def test_few_frames_of_each_cell_leave_the_test_set_whole(splits, home: Path) -> None:

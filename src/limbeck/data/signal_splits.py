@@ -191,15 +191,13 @@ def _missing_classes(sets: Mapping[str, SignalSet], classes: tuple[str, ...]) ->
 
 
 def hash_frames(X: np.ndarray, cache: Path | None) -> np.ndarray:
-    """[N] uint64 of each frame's values; of a mapped set remembered until its file changes."""
-    file = getattr(X, "filename", None)
+    """[N] uint64 of each frame's values; of a set that is mapped whole, remembered until its file changes."""
     place = None
-    if file is not None:
-        place = remembered_at("frames", [os.fspath(file)], np.zeros(1, np.int64), cache, int(getattr(X, "offset", 0)))
+    if isinstance(X, np.memmap) and X.filename is not None and not isinstance(X.base, np.ndarray):
+        form = [X.offset, X.shape, X.strides]  # of a part, whose base is the whole, the offset would be the whole's
+        place = remembered_at("frames", [os.fspath(X.filename)], np.zeros(1, np.int64), cache, form)
     if place is not None and place.exists():
-        known = recall(place)[0]["hashes"]
-        if len(known) == len(X):
-            return known
+        return recall(place)[0]["hashes"]
     # a sum of products with odd random words: equal frames have equal sums, others by a chance of 2^-63 or so
     words = np.random.default_rng(0).integers(0, 2**63, X.shape[1] * X.shape[2], dtype=np.uint64) * 2 + 1
     hashes = np.empty(len(X), np.uint64)
