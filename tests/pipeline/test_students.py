@@ -10,6 +10,7 @@ from limbeck.files import read_json, write_json
 from limbeck.models import load_network
 from limbeck.pipeline import plan, run
 from limbeck.recipe import read_recipe
+from limbeck.train import World
 
 QUICK = {"search": None, "baselines": {"plain": False}, "further_students": ["mobilenet_v2"]}
 TWO = QUICK | {"budget__max_latency_ms": None}
@@ -72,6 +73,17 @@ def test_a_student_that_cannot_be_made_is_told_before_any_training(tmp_path):
     assert not list(tmp_path.rglob("stages"))
     with pytest.raises(InputError, match="name each network once"):
         small_recipe(further_students=["mobilenet_v3_small"])
+
+
+def test_a_process_that_does_not_write_neither_looks_nor_writes(tmp_path, monkeypatch):
+    looked, ran = [], []
+    monkeypatch.setattr(run, "join_world", lambda device: (World(rank=1), device))
+    monkeypatch.setattr(run, "resolve", lambda context, **options: looked.append(context))
+    monkeypatch.setattr(run, "run_recipe", lambda one, folder, **options: ran.append(folder.name) or {})
+    run.run_students(small_recipe(**TWO), tmp_path / "small", seeds=[0, 1])
+    assert ran == ["seed-0", "seed-1"] * 2
+    assert looked == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_plan_counts_all_students_and_the_teacher_once(monkeypatch):

@@ -187,8 +187,9 @@ def run_seeds(recipe: Recipe, path: Path, seeds: list[int]) -> dict[str, Any]:
         InputError, Stopped: as by `run_recipe`.
         GateFailed: a gate refused an export of any seed (after all of them and their report).
     """
-    write_json(path / "recipe.json", recipe.resolved())
-    write_json(path / SEEDS, seeds)  # so that `limbeck run FOLDER` goes on with all of them
+    if join_world(recipe.train.device)[0].writes:
+        write_json(path / "recipe.json", recipe.resolved())
+        write_json(path / SEEDS, seeds)  # so that `limbeck run FOLDER` goes on with all of them
     done: list[RunFolder] = []
     reports = []
     refused: list[str] = []
@@ -250,13 +251,15 @@ def run_students(
         GateFailed: a gate refused an export of any of the runs (after all of them and their page).
     """
     runs = with_each_student(recipe, path)
-    for one, folder in runs[1:]:
-        context = Context(one, RunFolder(folder), join_world(recipe.train.device)[0])
+    world, _ = join_world(recipe.train.device)
+    for one, folder in runs[1:] if world.writes else ():  # as in a run: one process looks and complains
+        context = Context(one, RunFolder(folder), world)
         try:
             resolve(context, warns=False)
             _check_budget(context)
         except InputError as error:
             raise InputError(f"further_students '{one.student.model}': {error}") from error
+    world.wait()
     found = {}
     refused: list[str] = []
     for one, folder in runs:
