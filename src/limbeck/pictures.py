@@ -1,4 +1,5 @@
-"""Decode a picture to RGB bytes and fit it to a size: the one pre-processing that training and deployment share.
+"""Decode a picture to RGB bytes and fit it to a size: the one pre-processing that training and deployment share; and which
+files of a folder are pictures.
 
 What does not live here: torch, data sets, augmentation, normalisation (every network owns its own).
 """
@@ -7,7 +8,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any, Literal, TypeVar
 
@@ -24,6 +26,7 @@ __all__ = [
     "fit_affine",
     "fit_picture",
     "fit_window",
+    "list_pictures",
     "padded_window",
     "picture_size",
     "shows_something",
@@ -171,6 +174,17 @@ def fit_window(picture: np.ndarray, window: tuple[float, float, float, float], s
         part = black
     box = (left - x, top - y, right - x, bottom - y)
     return np.asarray(Image.fromarray(part).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
+
+
+def list_pictures(root: Path) -> Iterator[str]:
+    """Paths of all files below `root` that are named like pictures, sorted; hidden files and folders are passed
+    over.
+    """
+    for folder, inner, files in os.walk(root, followlinks=True):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:
+                yield os.path.join(folder, name)
 
 
 def find_by_path_end(path: str | Path, known: Mapping[str, Known]) -> Known | None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 import limbeck
 from limbeck.data import open_data
+from limbeck.data.folder import read_unlabelled
 from limbeck.errors import InputError
 from limbeck.pipeline.predict import find_pictures, predict_files, predictions_csv
 from limbeck.pipeline.use import evaluate_model, match_classes, measure_anything, measurement_text
@@ -53,6 +54,19 @@ def test_a_row_per_picture(finished_run: Path, scans: Path) -> None:
     head, *lines = predictions_csv(rows).splitlines()
     assert head == "file,label,confidence," + ",".join(str(digit) for digit in range(10))
     assert len(lines) == len(rows)
+
+
+def test_a_folder_s_pictures_are_those_that_a_reader_of_data_finds(tmp_path: Path) -> None:
+    for name in ("in/b.png", "in/._b.png", "in/a/z.jpg", "in/.hidden/y.png", "in/named.png/x.PNG", "far/w.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "far")
+    (tmp_path / "in" / "notes.txt").touch()
+    found = find_pictures([tmp_path / "in"])
+    inside = ("a/z.jpg", "b.png", "linked/w.png", "named.png/x.PNG")
+    assert found == [tmp_path / "in" / name for name in inside]
+    assert {str(path) for path in found} == set(read_unlabelled(str(tmp_path / "in")).pictures)
+    assert find_pictures([tmp_path / "in" / "._b.png"]) == [tmp_path / "in" / "._b.png"]  # as it was named
 
 
 def test_an_output_that_is_a_folder_is_told_before_the_work(finished_run: Path, scans: Path, tmp_path: Path) -> None:

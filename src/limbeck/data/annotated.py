@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from limbeck.console import warn
-from limbeck.data.folder import SPLIT_NAMES, list_pictures
+from limbeck.data.folder import SPLIT_NAMES
 from limbeck.data.inspect import inspect_pictures
 from limbeck.data.look import LABEL_COLUMNS
 from limbeck.data.open import OPENERS
@@ -23,7 +23,7 @@ from limbeck.data.readers import read_raw
 from limbeck.data.review import Review
 from limbeck.data.table import find_table_files, table_columns
 from limbeck.errors import InputError
-from limbeck.pictures import Fit
+from limbeck.pictures import Fit, list_pictures
 
 __all__ = ["annotated_kind", "find_annotated", "read_annotated"]
 

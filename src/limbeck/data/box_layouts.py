@@ -16,11 +16,12 @@ from xml.parsers import expat
 import numpy as np
 
 from limbeck.data.box_sets import annotation_of, keep_present
-from limbeck.data.folder import SPLIT_NAMES, existing_folder, list_pictures
+from limbeck.data.folder import SPLIT_NAMES, existing_folder
 from limbeck.data.raw import BoxAnnotation, RawData, RawSplit
 from limbeck.data.voc import VOC_CLASSES, find_voc, read_voc_list
 from limbeck.errors import InputError
 from limbeck.files import read_json
+from limbeck.pictures import list_pictures
 
 __all__ = ["read_coco", "read_voc_detection"]
 

@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from limbeck.data.folder import SPLIT_NAMES, existing_folder, list_pictures
+from limbeck.data.folder import SPLIT_NAMES, existing_folder
 from limbeck.data.labels import class_index
 from limbeck.data.raw import BoxAnnotation, RawData, RawSplit, size_of_picture
 from limbeck.data.table import find_table_files, read_table_splits, schema_class_names, table_column
 from limbeck.errors import InputError, unknown_name
+from limbeck.pictures import list_pictures
 
 __all__ = ["annotation_of", "keep_present", "read_boxes", "read_yolo"]
 

@@ -5,15 +5,13 @@ What does not live here: the standard sets whose folders follow rules of their o
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from limbeck.data.raw import RawData, RawSplit
 from limbeck.errors import InputError
-from limbeck.pictures import PICTURE_SUFFIXES
+from limbeck.pictures import PICTURE_SUFFIXES, list_pictures
 
-__all__ = ["SPLIT_NAMES", "existing_folder", "list_pictures", "read_class_folders", "read_folder", "read_unlabelled"]
+__all__ = ["SPLIT_NAMES", "existing_folder", "read_class_folders", "read_folder", "read_unlabelled"]
 
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -102,17 +100,6 @@ def existing_folder(path: str | Path | None, field: str) -> Path:
     if not root.is_dir():
         raise InputError(f"{root}: a file, expected a folder ({field})")
     return root
-
-
-def list_pictures(root: Path) -> Iterator[str]:
-    """Paths of all files below `root` that are named like pictures, sorted; hidden files and folders are passed
-    over.
-    """
-    for folder, inner, files in os.walk(root, followlinks=True):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:
-                yield os.path.join(folder, name)
 
 
 def _sub_folders(root: Path) -> list[Path]:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from limbeck.data.folder import list_pictures
 from limbeck.data.inspect import choose_image_size
 from limbeck.data.labels import drop_unlabelled_splits, resolve_labels
 from limbeck.data.raw import RawSplit, size_of_picture
@@ -21,6 +20,7 @@ from limbeck.data.readers import DATA, read_raw
 from limbeck.data.table import find_table_files, table_columns
 from limbeck.errors import InputError
 from limbeck.parts import is_outside
+from limbeck.pictures import list_pictures
 
 __all__ = ["Look", "find_kind", "look_at"]
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from limbeck.data.folder import existing_folder, list_pictures
+from limbeck.data.folder import existing_folder
 from limbeck.data.mask_sets import match_masks
 from limbeck.data.raw import RawData, RawSplit
 from limbeck.data.voc import VOC_CLASSES, find_voc, read_voc_list
 from limbeck.errors import InputError
+from limbeck.pictures import list_pictures
 
 __all__ = ["CITYSCAPES", "read_cityscapes", "read_voc_segmentation"]
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from limbeck.data.folder import SPLIT_NAMES, existing_folder, list_pictures
+from limbeck.data.folder import SPLIT_NAMES, existing_folder
 from limbeck.data.raw import RawData, RawSplit
 from limbeck.data.table import PictureColumn, find_table_files, read_table_splits, schema_class_names, table_column
 from limbeck.errors import InputError
+from limbeck.pictures import list_pictures
 
 __all__ = ["match_masks", "read_masks"]
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.data.folder import existing_folder, list_pictures
+from limbeck.data.folder import existing_folder
 from limbeck.data.point_crops import CropPolicy
 from limbeck.data.point_sets import from_first_pixel, points_data, pts_split
 from limbeck.data.raw import PointAnnotation, RawData, RawSplit
 from limbeck.errors import InputError
+from limbeck.pictures import list_pictures
 
 __all__ = ["read_300w", "read_cofw", "read_wflw"]
 

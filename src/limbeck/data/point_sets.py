@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from limbeck.data.folder import SPLIT_NAMES, existing_folder, list_pictures
+from limbeck.data.folder import SPLIT_NAMES, existing_folder
 from limbeck.data.point_crops import CropPolicy, cropped
 from limbeck.data.raw import PointAnnotation, RawData, RawSplit
 from limbeck.data.table import find_table_files, read_table_splits, table_column
 from limbeck.errors import InputError
+from limbeck.pictures import list_pictures
 from limbeck.point_schemes import choose_scheme
 
 __all__ = ["from_first_pixel", "groups_of", "points_data", "read_point_table", "read_pts", "read_pts_file"]

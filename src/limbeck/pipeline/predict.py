@@ -14,7 +14,7 @@ from limbeck.console import bar, warn
 from limbeck.deployed import ClassMaps, DeployedModel, FoundBoxes, FoundPoints, Prediction, load, save_map
 from limbeck.errors import InputError
 from limbeck.files import write_json, write_text
-from limbeck.pictures import PICTURE_SUFFIXES, UnreadablePicture, decode, find_by_path_end
+from limbeck.pictures import PICTURE_SUFFIXES, UnreadablePicture, decode, find_by_path_end, list_pictures
 
 __all__ = ["find_pictures", "predict_files", "predictions_csv", "read_boxes", "save_predictions"]
 
@@ -32,7 +32,7 @@ class ListedBox(NamedTuple):
 
 
 def find_pictures(paths: list[Path]) -> list[Path]:
-    """Files as given; folders replaced by the pictures in them, sorted.
+    """Files as given; folders replaced by the pictures in them (`list_pictures`), sorted.
 
     Raises:
         InputError: a path does not exist, or a folder holds no picture.
@@ -40,7 +40,7 @@ def find_pictures(paths: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+            inside = sorted(map(Path, list_pictures(path)))
             if not inside:
                 raise InputError(f"{path}: no pictures in it (known endings: {', '.join(sorted(PICTURE_SUFFIXES))})")
             found += inside
