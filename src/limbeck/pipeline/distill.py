@@ -299,7 +299,8 @@ def _learn(context: Context, lesson: Lesson, student: Network, folder: Path) -> 
         if network is not objective.deployable()
     }
     found = {
-        name: finish(context, network, folder / name, {"origin": "trained along"}) for name, network in peers.items()
+        name: finish(context, network, folder / name, {"origin": "trained along"}, settings.device)
+        for name, network in peers.items()
     }
     result = finish(context, student, folder, {"origin": "trained", "fit": report.as_json()}, settings.device)
     return {**result, "peers": found, "note": cache.note}

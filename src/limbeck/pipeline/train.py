@@ -70,12 +70,13 @@ def keep_trained(
     def work(folder: Path) -> dict[str, Any]:
         if model.weights is not None:
             network = load_ready(model, context, where=f"{name}.weights")
-            return finish(context, network, folder, {"origin": f"given: {model.weights}"})
+            return finish(context, network, folder, {"origin": f"given: {model.weights}"}, model.train.device)
         if context.world.share((shared / "report.json").exists()):
             say(f"{name}: reused (trained before with the same data and settings, {shared.name})")
             network = load_network(shared)
             copy_shapes(shared, folder)
-            return finish(context, network, folder, {"origin": "reused", "shared": shared.name, **told_shapes(folder)})
+            result = {"origin": "reused", "shared": shared.name, **told_shapes(folder)}
+            return finish(context, network, folder, result, model.train.device)
         result = train(folder)
         if context.is_writer:
             share_teacher(folder, shared)
@@ -175,9 +176,7 @@ def with_batch_size(context: Context, train: Train, objective: Any, folder: Path
     return train.model_copy(update={"batch_size": read_json(kept)})
 
 
-def finish(
-    context: Context, network: Network, folder: Path, result: dict[str, Any], device: str = "auto"
-) -> dict[str, Any]:
+def finish(context: Context, network: Network, folder: Path, result: dict[str, Any], device: str) -> dict[str, Any]:
     """Leave a trained network in its stage: weights, raw outputs on validation and test, and its counts."""
     if context.is_writer:
         save_network(network, folder)
