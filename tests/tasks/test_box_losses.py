@@ -85,12 +85,13 @@ def slow_ssd(out, truth, negatives=3):
 
 
 def slow_focal(out, truth, alpha, gamma):
-    classes, total, count = slow_parts(out, truth)
+    classes, boxes, count = slow_parts(out, truth)
+    total = boxes / 4
     for logits, wanted in zip(out.class_logits.detach().numpy(), classes, strict=True):
         for row, k in zip(logits, wanted, strict=True):
             for column, logit in enumerate(row):
                 p = 1 / (1 + np.exp(-logit))
-                if column == k:
+                if column == k > 0:  # the background's column is 0 also where there is background
                     total -= alpha * (1 - p) ** gamma * np.log(p)
                 else:
                     total -= (1 - alpha) * p**gamma * np.log(1 - p)
@@ -136,7 +137,8 @@ def test_focal_loss_is_the_slow_one_and_torchvisions(alpha, gamma):
     assert abs(loss.item() - slow_focal(out, truth, alpha, gamma)) < 1e-10
     classes, boxes, count = slow_parts(out, truth)
     rows = torch.eye(K + 1, dtype=torch.float64)[torch.from_numpy(classes)]
-    expected = (sigmoid_focal_loss(out.class_logits, rows, alpha, gamma, "sum") + boxes) / count
+    rows[..., 0] = 0
+    expected = (sigmoid_focal_loss(out.class_logits, rows, alpha, gamma, "sum") + boxes / 4) / count
     assert abs(loss.item() - expected.item()) < 1e-10
 
 
@@ -144,7 +146,8 @@ def test_focal_loss_is_the_slow_one_and_torchvisions(alpha, gamma):
 def test_the_box_weight_scales_the_offsets_part_alone(loss):
     out, truth = drawn(2)
     _, boxes, count = slow_parts(out, truth)
-    assert abs((loss(out, truth, box_weight=3.0) - loss(out, truth)).item() - 2 * boxes / count) < 1e-10
+    offsets = 4 if loss is focal_loss else 1  # their mean, or their sum
+    assert abs((loss(out, truth, box_weight=3.0) - loss(out, truth)).item() - 2 * boxes / offsets / count) < 1e-10
     grad = torch.autograd.grad(loss(out, truth, box_weight=0.0), out.box_deltas)[0]
     assert grad.abs().max() == 0
 
@@ -176,8 +179,10 @@ def test_extreme_and_half_precision_outputs_stay_finite(loss, dtype):
 def test_learning_the_truth_lowers_both():
     out, truth = drawn(5)
     classes, offsets = assign_anchors(truth, out.anchors, K)
-    perfect = AnchorOutputs(torch.nn.functional.one_hot(classes, K + 1).double() * 40 - 20, offsets, out.anchors)
     for loss in (ssd_loss, focal_loss):
+        wanted = torch.nn.functional.one_hot(classes, K + 1).double()
+        wanted[..., 0] *= loss is ssd_loss
+        perfect = AnchorOutputs(wanted * 40 - 20, offsets, out.anchors)
         assert loss(perfect, truth).item() < 1e-6 < loss(out, truth).item()
 
 

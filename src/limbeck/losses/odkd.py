@@ -40,7 +40,8 @@ def weighted_classes(
 
     **Source:** Chen, Choi, Yu, Han, Chandraker, "Learning Efficient Object Detection Models with Knowledge Distillation",
         NeurIPS 2017, equation 3, where the background has 1.5.
-    **Differs:** the teacher's own part is taken off: same gradient. Sigmoid scores are not the paper's.
+    **Differs:** the teacher's own part is taken off: same gradient. Sigmoid scores are not the paper's; the background has no
+        say in them, where its column is trained to be 0 (`tasks.box_losses.focal_loss`).
 
     Example:
         >>> import torch

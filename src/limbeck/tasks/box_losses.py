@@ -139,8 +139,11 @@ def focal_loss(
     box_weight: float = 1.0,
     iou_threshold: float = 0.5,
 ) -> Tensor:
-    """Focal loss of every class at every anchor, the background's column included, plus smooth L1 of the offsets; summed,
-    over the number of anchors that stand for a box in the batch.
+    """Focal loss of every class at every anchor, plus smooth L1 of the offsets, their mean of four; summed, over the number of
+    anchors that stand for a box in the batch.
+
+    The background's column is held to 0 at every anchor, which its first bias nearly says: it carries no information, and
+    stands there for published weights and counts.
 
     Args:
         out: of a batch; sigmoid scores.
@@ -154,10 +157,11 @@ def focal_loss(
         InputError: as `ssd_loss`, or alpha or gamma out of range.
 
     **Source:** Lin et al. 2017, arXiv 1708.02002, equation 5; settings of MobileNetV3's detectors (arXiv 1905.02244, the
-    published code). The background as a class of its own is that code's.
+    published code: `encode_background_as_zeros`, `normalize_loc_loss_by_codesize`).
     """
     if not 0 <= alpha <= 1 or not gamma >= 0:
         raise InputError(f"focal_loss: alpha must lie in [0, 1] and gamma be at least 0, got {alpha} and {gamma}")
     logits, classes, box_loss, count = _prepare(out, truth, iou_threshold)
     wanted = functional.one_hot(classes, logits.shape[-1]).to(logits.dtype)
-    return (sigmoid_focal_loss(logits, wanted, alpha, gamma, reduction="sum") + box_weight * box_loss) / count
+    wanted[..., 0] = 0
+    return (sigmoid_focal_loss(logits, wanted, alpha, gamma, reduction="sum") + box_weight * box_loss / 4) / count
