@@ -207,8 +207,8 @@ def slow_lraspp(network, high, low):
     (h, w), (wh, ww), (sh, sw) = high.shape[2:], design.pool_window, design.pool_stride
     wh, ww = min(wh, h), min(ww, w)
     means = [
-        [high[:, :, y : y + wh, x : x + ww].mean((2, 3)) for x in range(0, w - ww + 1, sw)]
-        for y in range(0, h - wh + 1, sh)
+        [high[:, :, y : y + wh, x : x + ww].mean((2, 3)) for x in range(0, w - ww + sw, sw)]
+        for y in range(0, h - wh + sh, sh)  # the last windows are cut off at the edge
     ]
     pooled = torch.stack([torch.stack(row, -1) for row in means], 2)
     gate = torch.einsum("nchw,fc->nfhw", pooled, head.gate.weight[:, :, 0, 0]) + head.gate.bias[:, None, None]
@@ -220,7 +220,7 @@ def slow_lraspp(network, high, low):
 
 
 @pytest.mark.parametrize("classify_first", [False, True])
-@pytest.mark.parametrize(("window", "strides", "gates"), [((49, 49), (16, 20), (1, 1)), ((5, 5), (2, 3), (2, 3))])
+@pytest.mark.parametrize(("window", "strides", "gates"), [((49, 49), (16, 20), (1, 1)), ((5, 5), (2, 3), (3, 4))])
 def test_the_head_is_the_papers_formula(window, strides, gates, classify_first):
     table = small().table
     design = SegmentationDesign(
@@ -241,8 +241,27 @@ def test_the_head_is_the_papers_formula(window, strides, gates, classify_first):
 def test_full_pictures_have_the_released_number_of_gates():
     for stride, gates in ((16, (2, 5)), (32, (3, 9))):
         network = shape_only("lraspp_mobilenet_v3_large", input_size=(1025, 2049), output_stride=stride)
-        high = torch.empty(1, 480, 1024 // stride + 1, 2048 // stride + 1, device="meta")
-        assert network.head.pool(high).shape[2:] == gates
+        for more in (1, 0):  # 1024 x 2048 pixels, as Cityscapes has them, lose no gate
+            high = torch.empty(1, 480, 1024 // stride + more, 2048 // stride + more, device="meta")
+            assert network.head.pool(high).shape[2:] == gates
+
+
+@pytest.mark.parametrize("size", [(64, 128), (32, 64), (50, 49), (15, 12)])
+def test_gates_see_the_whole_map(size):
+    head = small("lraspp_mobilenet_v3_large").head
+    high = torch.zeros(1, 2, *size, requires_grad=True)
+    head.pool(high).sum().backward()
+    assert (high.grad > 0).all()
+
+
+def test_the_finer_map_is_the_same_at_every_output_stride():
+    for name, low in [
+        ("mobilenet_v3_large", "row5.0.depthwise"),
+        ("mobilenet_v3_small", "row2.0.depthwise"),
+        ("mobilenet_v2", "row2.2.depthwise"),
+    ]:
+        found = {shape_only(f"lraspp_{name}", output_stride=stride).design.low for stride in (8, 16, 32)}
+        assert found == {low}
 
 
 @pytest.mark.parametrize(
@@ -373,7 +392,12 @@ def test_the_exported_graph_says_the_same(head, tmp_path):
     ("name", "options", "says"),
     [
         ("lraspp_mobilenet_v2", {"output_strid": 16}, "did you mean 'output_stride'"),
-        ("lraspp_mobilenet_v2", {"output_stride": 12}, "power of two"),
+        ("lraspp_mobilenet_v2", {"output_stride": 12}, "output_stride = 12: expected 8, 16, 32"),
+        ("lraspp_mobilenet_v2", {"reduce_tail": "no"}, "reduce_tail = 'no': expected true or false"),
+        ("raspp_mobilenet_v2", {"keep_first_inside": "x"}, "keep_first_inside = 'x': expected true or false"),
+        ("raspp_mobilenet_v2", {"design": 3}, "design = 3: expected text"),
+        ("lraspp_mobilenet_v2", {"width_rule": 3}, "unknown width_rule '3'"),
+        ("raspp_mobilenet_v2", {"output_stride": 64}, "output_stride = 64: expected 8, 16, 32"),
         ("lraspp_mobilenet_v2", {"dropout": 0.1}, "unknown option 'dropout'"),
         ("raspp_mobilenet_v2", {"design": "torchvision"}, "unknown design 'torchvision'"),
         ("lraspp_mobilenet_v2", {"filters": 0}, "filters must be a whole number"),

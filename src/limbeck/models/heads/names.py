@@ -19,6 +19,7 @@ from limbeck.models.heads.tails import dilate_tail, halve_tail, tail_start, with
 from limbeck.models.names import find_known
 from limbeck.models.rows import from_mapping
 from limbeck.models.table import Table
+from limbeck.option_types import check_option_types
 
 __all__ = [
     "DENSE",
@@ -50,6 +51,7 @@ OPTIONS = {
 }
 """Head -> what its builder takes."""
 FILTERS = {"lraspp": 128, "raspp": 256}
+STRIDES = (8, 16, 32)
 EXTRA_CHANNELS = (512, 256, 256, 128)
 
 
@@ -112,6 +114,9 @@ def segmenter(
     if (not theirs) if reduce_tail is None else reduce_tail:
         keep = table.head.feature_channels is None if keep_first_inside is None else keep_first_inside
         body = halve_tail(body, keep_first_inside=keep)
+    if output_stride not in STRIDES:
+        raise InputError(f"{head}: output_stride = {output_stride!r}: expected {', '.join(map(str, STRIDES))}")
+    finer = low_tap(body, last=not theirs) if head == "lraspp" else ""  # dilation lets later rows have that size too
     body = dilate_tail(body, output_stride, from_converted=theirs)
     filters = FILTERS[head] if filters is None else filters
     if head == "raspp":
@@ -122,7 +127,7 @@ def segmenter(
         made = SegmentationDesign(
             "lraspp",
             filters,
-            low_tap(body, last=False),
+            finer,
             pool_window=None,
             gate="sigmoid",
             gate_bias=False,
@@ -131,7 +136,7 @@ def segmenter(
     else:
         # of crops of 769 pixels the windows are the whole map; the strides are those of the paper and of its weights
         window, strides = (49, (16, 20)) if output_stride < 32 else (25, (4, 5))
-        made = SegmentationDesign("lraspp", filters, low_tap(body), (window, window), strides)
+        made = SegmentationDesign("lraspp", filters, finer, (window, window), strides)
     return SegmentationNetwork(body, made, **owns)
 
 
@@ -189,6 +194,7 @@ def dense_network(name: str, table: Table, *, width: float = 1.0, **options: Any
         raise unknown_name("dense network", name, list_dense())
     head, _, design = found
     options = {"design": design, **options}
+    check_option_types(detector if head == "ssdlite" else segmenter, options, where=f"model '{name}': ")
     table = replace(table, name=name)
     if head != "ssdlite":
         return segmenter(table, head, **options)

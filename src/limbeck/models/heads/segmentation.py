@@ -109,13 +109,15 @@ class LiteReducedAspp(nn.Module):
         self.classifier = nn.Conv2d(design.filters, table.num_classes, 1)
 
     def pool(self, high: Tensor) -> Tensor:
-        """Averages over windows of the last map, at most one per `pool_stride`."""
+        """Averages over windows of the last map, one per `pool_stride`; what is left over at the right and bottom has one more
+        of what is there, so that no gate is blind to a part of the picture (at the papers' sizes nothing is left over).
+        """
         height, width = int(high.shape[-2]), int(high.shape[-1])
         window = self.design.pool_window or (height, width)
         window = (min(window[0], height), min(window[1], width))
         if window == (height, width):
             return high.mean((2, 3), keepdim=True)  # exported as the pooling that every runtime has
-        return F.avg_pool2d(high, window, self.design.pool_stride)
+        return F.avg_pool2d(high, window, self.design.pool_stride, ceil_mode=True, count_include_pad=False)
 
     def forward(self, high: Tensor, low: Tensor | None) -> tuple[Tensor, Tensor]:
         """The last map and the finer one -> what the classifier reads [N, F, H, W], logits at the finer map's size."""
