@@ -40,7 +40,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, where: str = "")
         distill.method: unknown loss 'nkdd'; did you mean 'nkd'? (known: kd, nkd)
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)  # what a recipe holds need not be text
     shown = ", ".join(names if len(names) <= 24 else [*names[:24], f"... {len(names)} in all"])
     hint = f"; did you mean '{near[0]}'?" if near else ""
     return InputError(f"{where + ': ' if where else ''}unknown {kind} '{name}'{hint} (known: {shown})")

@@ -34,6 +34,16 @@ from limbeck.pipeline.run import run_recipe
         ),
         ({"teacher__weights": "nowhere/teacher"}, "teacher.weights: .*no such file"),
         ({"search__space": "mobilenet_block"}, "did you mean 'mobilenet_blocks'"),
+        ({"search__options": {"picture_size": 3}}, r"search\.options\.picture_size: is no option of a space"),
+        (
+            {"student__options": {"width_multiplier": 0.5}},
+            r"student\.options\.width_multiplier: .*set student\.width_mult",
+        ),
+        (
+            {"teacher__options": {"num_classes": 3}},
+            r"teacher\.options\.num_classes: is no option of a model; the recipe",
+        ),
+        ({"distill__options": {"ce": "abc"}}, "distill: .*option ce = 'abc': expected a number"),
         ({"export__exporter": "onx"}, "did you mean 'onnx'"),
     ],
 )

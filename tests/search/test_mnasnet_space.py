@@ -255,6 +255,7 @@ def test_both_open_by_name_and_can_be_sent_away():
         ({"ops": ["mbconv1"]}, "ops has 'mbconv1'"),
         ({"ops": "conv"}, "ops must be a list of words, got 'conv'"),
         ({"ops": []}, "ops must be a list of words"),
+        ({"ops": [["conv"]]}, r"ops has '\['conv'\]'"),
         ({"skips": ["add"]}, "skips has 'add'; expected some of identity, pool, none"),
         ({"kernels": [4]}, "kernels must be odd, got 4"),
         ({"se_ratios": [-1]}, "se_ratios must be numbers from 0 to 4"),

@@ -39,14 +39,15 @@ def space_of(context: Context) -> Space:
     section, student = context.recipe.search, context.recipe.student
     assert section is not None
     reference = context.create(student, where="student")
-    return open_space(
-        section.space,
-        reference=reference.table if reference.table is not None else student.model,
-        num_classes=context.num_classes,
-        picture_size=context.splits.image_size,
-        small_images=student.small_images,
-        **section.options,
-    )
+    given: dict[str, Any] = {
+        "reference": reference.table if reference.table is not None else student.model,
+        "num_classes": context.num_classes,
+        "picture_size": context.splits.image_size,
+        "small_images": student.small_images,
+    }
+    for name in ({"name"} | given.keys()) & section.options.keys():
+        raise InputError(f"search.options.{name}: is no option of a space; the recipe and its data say it already")
+    return open_space(section.space, **given, **section.options)
 
 
 def objective_of(context: Context) -> Objective:

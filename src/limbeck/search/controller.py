@@ -71,7 +71,7 @@ class PolicySampler(BaseSampler):
         draw_seed: int | None = None,
         **constants: Any,
     ) -> None:
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             raise unknown_name("preset", str(preset), PRESETS, where="PolicySampler")
         known = PolicySettings.__dataclass_fields__
         if wrong := [name for name in constants if name not in known]:

@@ -275,7 +275,7 @@ def _block_of(op: str) -> tuple[str, float]:
 def _checked_words(where: str, name: str, values: Any) -> list[str]:
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
         raise InputError(f"{where}: {name} must be a list of words, got {values!r}")
-    return [str(one) for one in dict.fromkeys(values)]
+    return list(dict.fromkeys(str(one) for one in values))
 
 
 def _checked_widths(where: str, spec: _Skeleton, widths: Any) -> list[list[int]]:

@@ -60,7 +60,11 @@ def _controller(
     seed: int, *, search_seed: int, space: Space | None, preset: str = "short", **constants: Any
 ) -> BaseSampler:
     from limbeck.search.controller import PolicySampler  # imports torch
+    from limbeck.search.policy import PolicySettings
 
+    known = ["preset", *PolicySettings.__dataclass_fields__]
+    if wrong := sorted(constants.keys() - known):
+        raise unknown_name("constant", wrong[0], known, where="search.sampler_options of 'controller'")
     return PolicySampler(search_seed, preset=preset, space=space, draw_seed=seed, **constants)
 
 
@@ -143,9 +147,10 @@ def _checked_factory(name: str, options: Mapping[str, Any]) -> Callable[..., Bas
         raise InputError(f"search.sampler = '{name}': is a {type(factory).__name__}, not a function of a seed")
     parameters = inspect.signature(factory).parameters
     takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
-    known = [one for one in list(parameters)[1:] if one not in HANDED]
+    handed = (next(iter(parameters), ""), *HANDED)
+    known = [one.name for one in parameters.values() if one.name not in handed and one.kind is not one.VAR_KEYWORD]
     for option in options:
-        if option in HANDED or (option not in known and not takes_all):
+        if option in handed or (option not in known and not takes_all):
             where = f"search.sampler_options of '{name}'"
             raise (
                 unknown_name("option", option, known, where=where)

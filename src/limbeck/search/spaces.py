@@ -60,7 +60,7 @@ def open_space(
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     names = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
     for option in options:
-        if option in given or (option not in names and not takes_all):
+        if option not in names and not takes_all:
             known = [name for name in names if name not in given]
             raise unknown_name("option", option, known, where=f"search.options of {where}")
     arguments = {key: value for key, value in given.items() if key in names or takes_all} | options
