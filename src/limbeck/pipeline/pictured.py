@@ -19,11 +19,7 @@ TRUE, FOUND = (90, 230, 120), (255, 70, 200)
 
 def data_uri(picture: np.ndarray, *, side: int = 96) -> str:
     """[H, W, 3] uint8 -> a PNG data URI of about `side` pixels; small pictures are enlarged without smoothing."""
-    image = Image.fromarray(picture)
-    scale = side / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    image = image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
-    return _encoded(image, "PNG")
+    return _encoded(_resized(picture, side), "PNG")
 
 
 def draw_boxes(picture: np.ndarray, boxes: np.ndarray, colours: np.ndarray, *, side: int = 260) -> np.ndarray:
@@ -35,11 +31,7 @@ def draw_boxes(picture: np.ndarray, boxes: np.ndarray, colours: np.ndarray, *, s
         colours: [M, 3] uint8.
         side: in pixels.
     """
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    scale = side / max(image.size)
-    image = image.resize(
-        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BILINEAR
-    )
+    image = _resized(picture, side, Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(image)
     corners = boxes * np.array([image.width - 1, image.height - 1] * 2)
     for corner, colour in zip(corners.tolist(), colours.tolist(), strict=True):
@@ -56,11 +48,7 @@ def draw_points(picture: np.ndarray, true: np.ndarray, found: np.ndarray, *, sid
         found: [L, 2] likewise.
         side: in pixels.
     """
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    scale = side / max(image.size)
-    image = image.resize(
-        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BICUBIC
-    )
+    image = _resized(picture, side, Image.Resampling.BICUBIC)
     draw, unit = ImageDraw.Draw(image), np.array(image.size)
     known = ~np.isnan(true).any(1)
     for truth, guess in zip((true * unit)[known].tolist(), (found * unit)[known].tolist(), strict=True):
@@ -88,17 +76,22 @@ def line_colours(count: int) -> np.ndarray:
 
 def side_by_side(parts: Sequence[np.ndarray], *, side: int = 260, gap: int = 4) -> str:
     """Pictures of one size, each [H, W, 3] uint8, in a row: a JPEG data URI, each about `side` pixels at its larger side."""
-    height, width = parts[0].shape[:2]
-    scale = side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    row = Image.new("RGB", (len(parts) * size[0] + (len(parts) - 1) * gap, size[1]), "white")
-    for place, part in enumerate(parts):
-        image = Image.fromarray(np.ascontiguousarray(part))
-        row.paste(
-            image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS),
-            (place * (size[0] + gap), 0),
-        )
+    images = [_resized(part, side) for part in parts]
+    width, height = images[0].size
+    row = Image.new("RGB", (len(images) * width + (len(images) - 1) * gap, height), "white")
+    for place, image in enumerate(images):
+        row.paste(image, (place * (width + gap), 0))
     return _encoded(row, "JPEG", quality=88)
+
+
+def _resized(picture: np.ndarray, side: int, resampling: Image.Resampling | None = None) -> Image.Image:
+    """About `side` pixels at its larger side; without `resampling` a smaller picture is enlarged without smoothing."""
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    if resampling is None:
+        resampling = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
+    return image.resize(size, resampling)
 
 
 def _encoded(image: Image.Image, form: str, **options: Any) -> str:
