@@ -338,6 +338,14 @@ def test_batches_are_the_same_in_memory_and_from_disk(faces):
     assert torch.equal(first.target, second.target)
 
 
+def test_what_is_kept_around_windows_counts_to_what_is_held(faces):
+    given = {"mirrored": [[0, 1], [3, 4]], "pad": 0.3}
+    held = 24 * 80 * 80 * 3  # 64 pixels and 8 on each side
+    for store_bytes, is_in_memory in ((held, True), (held - 1, False)):
+        data = open_data("pts", path=str(faces), image_size=64, options=given, store_bytes=store_bytes)
+        assert data.train.is_in_memory == is_in_memory
+
+
 def test_left_and_right_are_kept_apart_in_mirrored_batches(faces):
     data = open_faces(faces)
     batches = list(Loader(data.train, batch_size=6, augment=Augment(crop="none"), seed=0).epoch(0))

@@ -22,7 +22,7 @@ from limbeck.data.further import CLASSMATE_COPY, SAME_CLASS, Classmates, view_co
 from limbeck.data.mixing import class_rows, draw_mix, draw_partners, mix_pictures
 from limbeck.data.order import class_members, epoch_order
 from limbeck.data.picture_set import PictureSet
-from limbeck.data.placement import Window, combine, context_margin
+from limbeck.data.placement import Window, combine, context_size
 from limbeck.data.points import PointTargets
 from limbeck.data.signal_set import SignalSet
 from limbeck.data.ssd_crop import ssd_window
@@ -184,8 +184,7 @@ class BatchMaker(Dataset[Any]):
     def _size_found(self, source: PictureSet, picture: int) -> tuple[int, int]:
         """(height, width) of what `_find` gives of a picture."""
         if self._has_context and source.windows is not None:
-            down, across = context_margin(self.size)
-            return self.size[0] + 2 * down, self.size[1] + 2 * across
+            return context_size(self.size)
         if self._is_whole or source.is_in_memory or source.windows is not None:
             return self.size
         assert source.sizes is not None

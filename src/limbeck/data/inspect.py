@@ -16,7 +16,7 @@ import numpy as np
 from limbeck.console import bar
 from limbeck.cores import usable_cores
 from limbeck.data.draws import Draws
-from limbeck.data.placement import context_margin, cut_context
+from limbeck.data.placement import context_size, cut_context
 from limbeck.data.raw import RawSplit, read_picture, size_of_picture
 from limbeck.data.remembered import recall, remember, remembered_at
 from limbeck.errors import InputError
@@ -72,8 +72,7 @@ def inspect_pictures(
         return Inspected(known["rows"], known["hashes"], reasons, None, known["sizes"])
     hashes = np.zeros(len(rows), np.uint64)
     sizes = np.zeros((len(rows), 2), np.int32)
-    down, across = (0, 0) if raw.windows is None else context_margin(image_size)
-    stored = (image_size[0] + 2 * down, image_size[1] + 2 * across)
+    stored = image_size if raw.windows is None else context_size(image_size)
     pixels = np.empty((len(rows), *stored, 3), np.uint8) if keep else None
     errors: dict[int, str] = {}
 

@@ -7,6 +7,7 @@ What does not live here: how any one kind of set is read (`readers`), how pictur
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from limbeck.data.inspect import Inspected, choose_image_size, inspect_pictures
 from limbeck.data.labels import drop_unlabelled_splits, resolve_labels
 from limbeck.data.masks import open_masks
 from limbeck.data.picture_set import DataSplits, PictureSet
+from limbeck.data.placement import context_size
 from limbeck.data.points import open_points
 from limbeck.data.radio.record import Signals
 from limbeck.data.raw import Kind, RawData, RawSplit
@@ -152,7 +154,8 @@ def open_data(
         raise InputError(
             f"{where}: none of the sampled pictures can be read; first: {sources[source].name(int(rows[0]), source)}"
         )
-    keep = sum(len(rows) for _, rows in division.values()) * size[0] * size[1] * 3 <= store_bytes
+    stored = {name: size if split.windows is None else context_size(size) for name, split in sources.items()}
+    keep = sum(len(rows) * math.prod(stored[source]) * 3 for source, rows in division.values()) <= store_bytes
 
     sets: dict[str, PictureSet] = {}
     found: dict[str, Inspected] = {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limbeck.data.placement import Window, context_margin, context_window, cut_context, window_affine
+from limbeck.data.placement import Window, context_margin, context_size, context_window, cut_context, window_affine
 from limbeck.data.raw import Kind, RawSplit, read_picture
 from limbeck.data.split import choose_rows
 from limbeck.data.targets import Targets
@@ -107,9 +107,8 @@ class PictureSet:
         """[2, 3] from coordinates of the picture as it was found to those of what `context` gives."""
         if self.windows is None:
             return self.picture_affine(index)
-        down, across = context_margin(self.image_size)
-        stored = (self.image_size[0] + 2 * down, self.image_size[1] + 2 * across)
-        return window_affine(context_window(self._window(index), self.image_size), stored)
+        window = context_window(self._window(index), self.image_size)
+        return window_affine(window, context_size(self.image_size))
 
     def picture_affine(self, index: int) -> np.ndarray:
         """[2, 3] from coordinates of the picture as it was found to those of what `picture` gives."""

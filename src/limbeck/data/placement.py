@@ -18,6 +18,7 @@ __all__ = [
     "Window",
     "combine",
     "context_margin",
+    "context_size",
     "context_window",
     "cut_context",
     "cut_window",
@@ -102,6 +103,12 @@ def context_margin(size: Size) -> Size:
     return size[0] // _CONTEXT, size[1] // _CONTEXT
 
 
+def context_size(size: Size) -> Size:
+    """(height, width) of a window of `size` with what is kept around it."""
+    down, across = context_margin(size)
+    return size[0] + 2 * down, size[1] + 2 * across
+
+
 def context_window(window: Window, size: Size) -> Window:
     """The window with what is kept around it.
 
@@ -120,8 +127,7 @@ def cut_context(picture: np.ndarray, window: Window, size: Size) -> np.ndarray:
 
     Bilinear with antialiasing; black outside the picture. The window may lie anywhere.
     """
-    down, across = context_margin(size)
-    return fit_window(picture, context_window(window, size), (size[0] + 2 * down, size[1] + 2 * across))
+    return fit_window(picture, context_window(window, size), context_size(size))
 
 
 def turned_affine(turn: np.ndarray, size: Size) -> np.ndarray:
