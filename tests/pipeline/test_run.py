@@ -15,6 +15,7 @@ from limbeck.errors import GateFailed, InputError
 from limbeck.files import file_sha256, write_json
 from limbeck.pipeline import run
 from limbeck.pipeline.run import run_recipe, run_seeds, run_students
+from limbeck.recipe import Model
 
 pytestmark = pytest.mark.usefixtures("quick_export")  # `finished_run` is made before, with the real one
 
@@ -360,6 +361,25 @@ def test_the_off_the_shelf_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [model["name"] for model in report["models"]] == ["off_the_shelf", "student"]
     choice = json.loads((tmp_path / "b" / "stages" / "train" / "off_the_shelf" / "report.json").read_text())["result"]
     assert choice["model"] == "mobilenet_v3_small"  # resnet18 is over the budget of 2 ms on the fake device
+
+
+def test_a_ready_network_over_the_memory_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from limbeck.pipeline import baselines
+    from limbeck.pipeline.context import Context
+    from limbeck.pipeline.folder import RunFolder
+
+    memory = iter([2_000_000, 900_000])
+
+    def timed(context, networks, folder):
+        return [{"latency_ms": 1.0, "size_bytes": 1000, "peak_memory_bytes": next(memory)}]
+
+    monkeypatch.setattr(baselines, "time_networks", timed)
+    monkeypatch.setattr(baselines, "READY_NETWORKS", ("mobilenet_v2", "mobilenet_v3_small"))
+    monkeypatch.setattr(
+        baselines, "_network", lambda context, name, *, pretrained: context.create(Model(model=name), where="")
+    )
+    recipe = small_recipe(budget__max_peak_memory_bytes=1_000_000)
+    assert baselines._choose(Context(recipe, RunFolder(tmp_path))) == ("mobilenet_v3_small", "")
 
 
 def test_two_workers_find_what_one_finds(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def _choose(context: Context) -> tuple[str, str]:
             timed = time_networks(context, [fresh], Path(scratch))[0]
         if isinstance(timed, Exception):
             continue
-        costs = {"latency_ms": timed["latency_ms"], "size_bytes": timed["size_bytes"]}
+        costs = {name: timed[name] for name in ("latency_ms", "size_bytes", "peak_memory_bytes")}
         if ceilings.violations(**costs, params=fresh.params(), macs=fresh.macs()):
             continue
         try:
