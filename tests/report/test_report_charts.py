@@ -99,3 +99,15 @@ def test_the_kept_epoch_is_ringed():
     rings = marks_in(curves_chart([curve], title="validation top1", metric="top1"), "kept")
     assert len(rings) == 1
     assert "epoch 2 was kept" in (rings[0].get("aria-label") or "")
+
+
+@pytest.mark.parametrize("values", [(1.8, 1.4), (1.4, 1.4), (1.2, 0.9), (0.9, 0.2)])
+def test_errors_above_the_whole_stay_inside_the_chart(values):
+    """An untrained network of landmarks is off by more than the distance that errors are divided by."""
+    points = list(enumerate(values))
+    chart = curves_chart([Curve("a", points, 0, kept=0)], title="NME", metric="nme")
+    rings, curves = marks_in(chart, "kept"), marks_in(chart, "curve")
+    numbers = [float(one) for one in re.findall(r"-?[\d.]+", curves[0].get("d"))]
+    assert len(rings) == 1
+    assert 0 <= float(rings[0].get("cy")) <= 270
+    assert all(0 <= y <= 270 for y in numbers[1::2])

@@ -201,7 +201,7 @@ def curves_chart(curves: Sequence[Curve], *, title: str, metric: str, along: str
         270 - BOTTOM,
         TOP,
         floor=min(0.0, *values) if min(values) >= 0 else None,
-        ceiling=1 if unit < 1 else None,
+        ceiling=1 if unit < 1 and max(values) <= 1 else None,  # errors are shares that may be above 1
     )
     canvas.axes(x, y, x_title=along, y_title=title + (", %" if unit < 1 else ""), y_unit=unit)
     for curve in shown:
