@@ -38,6 +38,7 @@ from limbeck.export import export_onnx, export_probe, quantize_onnx, run_picture
 from limbeck.files import read_json, write_json
 from limbeck.measure import measure_artifacts, open_device
 from limbeck.models import create_model, load_network, save_network
+from limbeck.report.snr import BANDS as report_bands
 from limbeck.tasks import Classification
 from limbeck.train import Supervised, TrainSettings, fit, predict_logits
 
@@ -60,7 +61,7 @@ FEW_SHOT = (4, 8, 16)
 SHOWN = (TEACHER, SWEPT, f"{SWEPT}+skd")  # of the few-shot axis
 CALIBRATION = 256  # training frames, as a recipe takes them
 LENGTH = 128  # samples of a frame
-BANDS = {"-20..-2": (-20, -2), "0..18": (0, 18)}
+BANDS = {f"{low}..{high}": (low, high) for low, high in report_bands.values()}
 
 
 def main() -> None:

@@ -10,16 +10,14 @@ from markupsafe import Markup
 from limbeck.report.charts import Curve, curves_chart, hue
 from limbeck.report.numerals import percent, signed
 from limbeck.report.schema import Report
-from limbeck.report.snr import Level, Matrix
+from limbeck.report.snr import BANDS, Level, Matrix
 from limbeck.report.svg import Canvas
 from limbeck.report.tables import Cell, Table, label
 
 __all__ = ["matrix_chart", "snr_view"]
 
-BANDS = {
-    "low_snr_accuracy": "mean of -20 to -2 dB",
-    "high_snr_accuracy": "mean of 0 to 18 dB",
-    "best_snr_accuracy": "best level",
+HEADINGS = {name: f"mean of {low} to {high} dB" for name, (low, high) in BANDS.items()} | {
+    "best_snr_accuracy": "best level"
 }
 MOST_TEXT = 12  # classes up to which a matrix has its shares written in the cells
 
@@ -66,7 +64,7 @@ def snr_view(report: Report) -> dict[str, Any] | None:
 def _bands_table(report: Report, told: set[str]) -> Table | None:
     """Means over the bands that the literature tells, and the best level, a row per model; None without such figures."""
     models = [model for model in report.models if model.name in told and model.metrics]
-    known = [name for name in BANDS if any(name in (model.metrics or {}) for model in models)]
+    known = [name for name in HEADINGS if any(name in (model.metrics or {}) for model in models)]
     if not known:
         return None
     rows = []
@@ -76,7 +74,7 @@ def _bands_table(report: Report, told: set[str]) -> Table | None:
             at = metrics.get("best_snr_db") if name == "best_snr_accuracy" else None
             cells.append(Cell(percent(metrics.get(name)), note="" if at is None else f"at {at:g} dB"))
         rows.append((label(model), "", cells))
-    return Table([BANDS[name] for name in known], rows)
+    return Table([HEADINGS[name] for name in known], rows)
 
 
 def _levels_table(report: Report, curves: dict[str, list[Level]]) -> Table | None:

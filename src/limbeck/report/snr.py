@@ -6,7 +6,10 @@ from pydantic import Field
 
 from limbeck.report.records import Count, Record, Share
 
-__all__ = ["Level", "LevelParity", "Matrix", "SignalFindings"]
+__all__ = ["BANDS", "Level", "LevelParity", "Matrix", "SignalFindings"]
+
+BANDS = {"low_snr_accuracy": (-20, -2), "high_snr_accuracy": (0, 18)}
+"""Figures that are means of the accuracy over levels from and up to these, in dB: the bands of the literature of RadioML."""
 
 
 class Level(Record):

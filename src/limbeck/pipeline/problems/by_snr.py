@@ -7,13 +7,9 @@ from typing import Any
 import numpy as np
 
 from limbeck.calibrate import expected_calibration_error
+from limbeck.report.snr import BANDS
 
 __all__ = ["band_figures", "curve_by_snr", "parity_by_snr"]
-
-BANDS = {
-    "low_snr_accuracy": (-20, -2),
-    "high_snr_accuracy": (0, 18),
-}  # in dB; those that the literature of RadioML tells
 
 
 def curve_by_snr(probabilities: np.ndarray, target: np.ndarray, snr: np.ndarray, *, bins: int) -> list[dict[str, Any]]:
