@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from limbeck import __version__
+from limbeck.deployed import open_runtime
 from limbeck.errors import InputError
 from limbeck.files import read_json, write_json, write_text
 from limbeck.pipeline.context import Context
@@ -28,7 +30,7 @@ ROLES = {
     "student_int8": "the result in int8",
 }
 ORDER = ("teacher", "assistant", "seed", "plain", "off_the_shelf", "student", "student_int8")
-PACKAGES = ("limbeck", "torch", "torchvision", "timm", "onnx", "onnxruntime", "optuna", "numpy")
+PACKAGES = ("torch", "torchvision", "timm", "onnx", "optuna", "numpy")
 
 
 def write_run_report(
@@ -220,7 +222,7 @@ def provenance(context: Context, *, started: float, command: str) -> dict[str, A
     form = "%Y-%m-%dT%H:%M:%SZ"
     return {
         "recipe": context.recipe.resolved(),
-        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "versions": _versions(),
         "seed": context.recipe.seed,
         "commit": _commit(),
         "host": f"{platform.system()} {platform.release()}, {platform.machine()}",
@@ -228,6 +230,12 @@ def provenance(context: Context, *, started: float, command: str) -> dict[str, A
         "started": time.strftime(form, time.gmtime(started)),
         "finished": time.strftime(form, time.gmtime()),
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of what computes; onnxruntime says its own, since packages of several names bring it."""
+    known = {"limbeck": __version__, "onnxruntime": open_runtime().__version__, "python": platform.python_version()}
+    return {name: version(name) for name in PACKAGES} | known
 
 
 def _commit() -> str | None:
