@@ -239,14 +239,17 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """The commit of Limbeck's own source tree, where it runs from one."""
+    """The commit of Limbeck's own source tree, where it runs from one; not that of a repository which it is installed in."""
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    return _git("rev-parse", "--short=12", "HEAD")
+
+
+def _git(*asked: str) -> str | None:
+    """What git says in the folder of this file; None where it says nothing, refuses, or is not there."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
+            ["git", "-C", str(Path(__file__).parent), *asked], capture_output=True, text=True, timeout=5, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
