@@ -91,7 +91,7 @@ def test_frames_per_second_are_told_of_signals_alone() -> None:
     for model, median in zip(timed["models"], (2.0, 0.25, None), strict=True):
         model["latency_ms"] = {"median": median}
     of_signals, of_pictures = parse_report(timed), parse_report({**timed, "samples": "pictures", "signals": None})
-    table = models_table(of_signals.models, streamed="frames")
+    table = models_table(of_signals.models, per_second_of="frames")
     column = table.headings.index("frames/s")
     assert [(cells[column].text, cells[column].best) for *_, cells in table.rows] == [
         ("500", False),

@@ -64,7 +64,9 @@ def render(report: dict[str, Any], *, pictures: dict[str, Any] | None = None) ->
         "verdicts": verdicts,
         # those of the data stand in its own section
         "warnings": [w for w in read.warnings or [] if not (read.data and w in (read.data.warnings or []))],
-        "table": tables.models_table(read.models, budget=read.budget, n_test=n_test, streamed=_streamed(read)),
+        "table": tables.models_table(
+            read.models, budget=read.budget, n_test=n_test, per_second_of=_per_second_of(read)
+        ),
         "headline": _headline(read),
         "models_chart": charts.models_chart(
             marks,
@@ -100,8 +102,8 @@ def render(report: dict[str, Any], *, pictures: dict[str, Any] | None = None) ->
     return _write("page.html", title=f"{read.run}: Limbeck report", **view)
 
 
-def _streamed(report: Report) -> str | None:
-    """What the samples of signals are called."""
+def _per_second_of(report: Report) -> str | None:
+    """What the samples of signals are called, of which so many per second are told."""
     return report.samples if report.signals else None
 
 
@@ -130,7 +132,7 @@ def render_many(reports: Sequence[dict[str, Any]]) -> str:
         present = [
             (name, model) for name, report in zip(names, read, strict=True) if (model := report.model_named(model_name))
         ]
-        table = tables.models_table([model for _, model in present], streamed=_streamed(read[0]))
+        table = tables.models_table([model for _, model in present], per_second_of=_per_second_of(read[0]))
         rows = [(name, note, cells) for (name, _), (_, note, cells) in zip(present, table.rows, strict=True)]
         groups.append((tables.label(present[0][1]), tables.Table(table.headings, rows)))
     together = None

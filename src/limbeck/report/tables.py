@@ -82,7 +82,11 @@ class _Column:
 
 
 def models_table(
-    models: Sequence[Model], *, budget: Limits | None = None, n_test: int | None = None, streamed: str | None = None
+    models: Sequence[Model],
+    *,
+    budget: Limits | None = None,
+    n_test: int | None = None,
+    per_second_of: str | None = None,
 ) -> Table:
     """The comparison: a column per figure that at least one model has, the best of each marked.
 
@@ -90,7 +94,7 @@ def models_table(
         models: the rows.
         budget: whose statistic is told, and whose limits are.
         n_test: samples behind shares of right answers.
-        streamed: what samples are called that come one after the other: so many per second is told of them.
+        per_second_of: what samples are called that come one after the other: so many per second is told of them.
     """
     budget = budget or Limits()
     columns = [*_metric_columns(models, n_test)]
@@ -99,7 +103,7 @@ def models_table(
         _Column(
             f"{bounded} latency", _latency(bounded), milliseconds, note=_spread(bounded), limit=budget.max_latency_ms
         ),
-        *([] if streamed is None else [_Column(f"{streamed}/s", _per_second, amount, higher_is_better=True)]),
+        *([] if per_second_of is None else [_Column(f"{per_second_of}/s", _per_second, amount, higher_is_better=True)]),
         _Column("size", lambda m: m.size_bytes, megabytes, limit=budget.max_size_bytes),
         _Column("parameters", lambda m: m.params, amount, limit=budget.max_params),
         _Column("MACs", lambda m: m.macs, amount, limit=budget.max_macs),
