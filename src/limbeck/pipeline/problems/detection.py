@@ -154,7 +154,7 @@ class DetectionProblem:
         return gate, found
 
     def read(self, run: Run, pictures: PictureSet, *, tell: Callable[[int], None] | None = None) -> Kept:
-        """The chosen boxes, of a file that chooses them; else chosen here."""
+        """The chosen boxes; of a file that gives every anchor's, `run` has to choose them."""
         return {"boxes": answers_of(run, pictures, batch=BATCH, tell=tell)}
 
     def file_figures(self, said: Kept, pictures: PictureSet, *, bins: int) -> dict[str, float]:
