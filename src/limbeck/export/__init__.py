@@ -8,7 +8,7 @@ from collections.abc import Callable
 from limbeck.export.classes import append_argmax
 from limbeck.export.detections import append_nms
 from limbeck.export.onnx import export_onnx, export_part, export_probe
-from limbeck.export.paired import exact_mcnemar, paired_bootstrap, paired_interval
+from limbeck.export.paired import exact_mcnemar, paired_bootstrap, paired_difference, paired_interval
 from limbeck.export.parity import (
     Agreement,
     check_drop,
@@ -45,6 +45,7 @@ __all__ = [
     "figure_gate",
     "float_nodes",
     "paired_bootstrap",
+    "paired_difference",
     "paired_interval",
     "quantize_onnx",
     "run_pictures",

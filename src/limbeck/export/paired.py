@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
-__all__ = ["exact_mcnemar", "paired_bootstrap", "paired_interval"]
+__all__ = ["exact_mcnemar", "paired_bootstrap", "paired_difference", "paired_interval"]
 
 
 def exact_mcnemar(lost: int, won: int) -> float:
@@ -27,6 +27,23 @@ def exact_mcnemar(lost: int, won: int) -> float:
     """
     changed = lost + won
     return 1.0 if changed == 0 else float(binomtest(lost, changed, 0.5, alternative="greater").pvalue)
+
+
+def paired_difference(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
+    """Difference of accuracy, first minus second, with its 95 % interval and the exact two-sided McNemar p-value.
+
+    Args:
+        first: [N] bool, where the first model is right.
+        second: [N] bool, where the second is, on the same samples.
+
+    Example:
+        >>> paired_difference(np.array([True] * 9), np.array([True] * 4 + [False] * 5))["p_value"]
+        0.0625
+    """
+    won, lost = int((first & ~second).sum()), int((~first & second).sum())
+    low, high = paired_interval(won, lost, len(first))  # of a drop from the first to the second
+    p_value = float(binomtest(won, won + lost, 0.5).pvalue) if won + lost else 1.0
+    return {"difference": (won - lost) / len(first), "low": low, "high": high, "p_value": p_value, "n": len(first)}
 
 
 def paired_interval(lost: int, won: int, samples: int, *, confidence: float = 0.95) -> tuple[float, float]:

@@ -10,9 +10,8 @@ import numpy as np
 
 from limbeck.calibrate import softmax
 from limbeck.data import Loader, PictureSet
-from limbeck.export import check_int8, check_metric, check_tensors
+from limbeck.export import check_int8, check_metric, check_tensors, paired_difference
 from limbeck.models import Network
-from limbeck.pipeline.paired import paired_difference
 from limbeck.pipeline.pictured import data_uri
 from limbeck.pipeline.problems.confidence import calibrated, calibration_figures
 from limbeck.pipeline.problems.problem import Case, Kept, Run, Shown, answers_of, as_input, refuse_forms
