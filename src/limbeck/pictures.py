@@ -30,6 +30,7 @@ __all__ = [
     "padded_window",
     "picture_size",
     "shows_something",
+    "window_affine",
 ]
 
 _LARGEST_WINDOW = 8  # sides of a picture that a window of it may have
@@ -185,6 +186,22 @@ def list_pictures(root: Path) -> Iterator[str]:
         for name in sorted(files):
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:
                 yield os.path.join(folder, name)
+
+
+def window_affine(window: tuple[float, float, float, float], size: tuple[int, int]) -> np.ndarray:
+    """Where `fit_window` puts the points of a picture: [2, 3], as `fit_affine` has it.
+
+    Args:
+        window: left, top, right, bottom in pixels of the picture.
+        size: (height, width) that it is fitted to.
+
+    Example:
+        >>> window_affine((10, 0, 30, 10), (20, 40)).tolist()
+        [[2.0, 0.0, -20.0], [0.0, 2.0, 0.0]]
+    """
+    left, top, right, bottom = window
+    across, down = size[1] / (right - left), size[0] / (bottom - top)
+    return np.array([[across, 0.0, -left * across], [0.0, down, -top * down]])
 
 
 def find_by_path_end(path: str | Path, known: Mapping[str, Known]) -> Known | None:

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from limbeck.data.boxes import open_boxes, visible_boxes
-from limbeck.data.placement import combine, window_affine
+from limbeck.data.placement import combine
 from limbeck.data.raw import BoxAnnotation, RawData, RawSplit
 from limbeck.errors import InputError
+from limbeck.pictures import window_affine
 
 NAMES = ("cat", "dog", "owl")
 

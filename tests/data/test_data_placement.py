@@ -9,10 +9,10 @@ import torch
 from limbeck.data import Augment, Loader, PictureSet
 from limbeck.data.augment import apply_augmentation, augmentation_affine, draw_augmentation
 from limbeck.data.draws import Draws
-from limbeck.data.placement import combine, cut_window, move_points, scaled_window, window_affine
+from limbeck.data.placement import combine, cut_window, move_points, scaled_window
 from limbeck.data.raw import RawSplit
 from limbeck.errors import InputError
-from limbeck.pictures import fit_affine, fit_picture
+from limbeck.pictures import fit_affine, fit_picture, window_affine
 
 SIZES = [(60, 90), (90, 60), (75, 75)]
 

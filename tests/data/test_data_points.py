@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 
 from limbeck.data import Augment, Loader, open_data
-from limbeck.data.placement import combine, cut_context, turned_affine, warp, window_affine
+from limbeck.data.placement import combine, cut_context, turned_affine, warp
 from limbeck.data.point_crops import CropPolicy, cropped
 from limbeck.data.points import open_points
 from limbeck.data.raw import PointAnnotation, RawData, RawSplit
 from limbeck.errors import InputError
+from limbeck.pictures import window_affine
 from limbeck.point_schemes import choose_scheme
 
 LENGTH = 5

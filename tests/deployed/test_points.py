@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from limbeck.deployed.points import as_boxes, crop_affine, cut_box, found_points
+from limbeck.deployed.points import as_boxes, cut_box, found_points
 from limbeck.errors import InputError
-from limbeck.pictures import fit_affine
+from limbeck.pictures import fit_affine, window_affine
 
 NAMES = ("a", "b")
 
@@ -15,7 +15,7 @@ NAMES = ("a", "b")
 def test_points_and_radii_are_in_pixels_of_each_picture():
     """A window of 20 x 10 pixels shown in 40 x 40: x counts 20 pixels, y counts 10, a radius the root of 200."""
     shares = [np.array([[0.0, 0.0], [0.5, 1.0]]), np.array([[1.0, 1.0], [0.25, 0.25]])]
-    affines = [crop_affine((5, 7, 25, 17), (40, 40)), fit_affine((80, 80), (40, 40))]
+    affines = [window_affine((5, 7, 25, 17), (40, 40)), fit_affine((80, 80), (40, 40))]
     bars = {"error_bars": {"coverage": 0.8, "radii": [0.1, 0.2]}}
     found = found_points(shares, affines, (40, 40), bars, NAMES)
     np.testing.assert_allclose(found.points, [[[5, 7], [15, 17]], [[80, 80], [20, 20]]], atol=1e-5)

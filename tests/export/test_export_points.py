@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from limbeck.deployed import load
-from limbeck.deployed.points import crop_affine, found_points
+from limbeck.deployed.points import found_points
 from limbeck.errors import InputError
 from limbeck.export import append_window, export_onnx, quantize_onnx
+from limbeck.pictures import window_affine
 
 SIZE = (24, 20)
 NAMES = ("a", "b", "c")
@@ -60,7 +61,7 @@ def test_points_lie_in_the_picture_that_the_window_was_cut_from(files, form):
     shares = run(graph, pictures)
     windows = np.array([[0, 0, 20, 24], [-7.5, 3, 30, 90], [100, 50, 140, 98], [4000, 3000, 4800, 3960]], np.float32)
     found = run(file, pictures, window=windows)
-    affines = [crop_affine(tuple(window), SIZE) for window in windows.tolist()]
+    affines = [window_affine(tuple(window), SIZE) for window in windows.tolist()]
     expected = found_points([*shares], affines, SIZE, {}, NAMES).points
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-4)

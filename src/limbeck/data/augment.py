@@ -24,11 +24,11 @@ from limbeck.data.placement import (
     scaled_window,
     turned_affine,
     warp,
-    window_affine,
 )
 from limbeck.data.policies import apply_policy, check_policy, check_rand_augment
 from limbeck.data.retouch import Retouch, apply_retouch, check_retouching, draw_retouch
 from limbeck.errors import InputError
+from limbeck.pictures import window_affine
 
 __all__ = ["Augment", "Drawn", "Stream", "apply_augmentation", "augmentation_affine", "draw_augmentation"]
 
@@ -59,7 +59,7 @@ class Augment:
         rotate: the phase of signals: `any` = turned by any angle, `quarter` = by one of 0, 90, 180, 270 degrees.
 
     Raises:
-        InputError: RandAugment out of range, an unknown policy, or both.
+        InputError: RandAugment out of range, an unknown policy, or both; a range that is none.
     """
 
     crop: Literal["none", "shift", "resized", "scaled", "ssd", "turned"] = "shift"
@@ -85,7 +85,12 @@ class Augment:
             check_rand_augment(*self.rand_augment)
         if self.auto_augment is not None:
             check_policy(self.auto_augment)
-
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise InputError(
+                f"augment.scale = {list(self.scale)}: expected a range of shares of the area, such as [0.35, 1]"
+            )
+        if not 0 < self.zoom[0] <= self.zoom[1]:
+            raise InputError(f"augment.zoom = {list(self.zoom)}: expected a range of factors above 0, such as [0.5, 2]")
         check_retouching(self.gamma, self.blur, self.noise)
         if self.turn and self.crop != "turned":
             raise InputError(f"augment.turn = {self.turn}: is for augment.crop = turned, not {self.crop}")

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limbeck.data.placement import Window, context_margin, context_size, context_window, cut_context, window_affine
+from limbeck.data.placement import Window, context_margin, context_size, context_window, cut_context
 from limbeck.data.raw import Kind, RawSplit, read_picture
 from limbeck.data.split import choose_rows
 from limbeck.data.targets import Targets
-from limbeck.pictures import Fit, fit_affine, fit_picture
+from limbeck.pictures import Fit, fit_affine, fit_picture, window_affine
 from limbeck.point_schemes import PointScheme
 
 if TYPE_CHECKING:

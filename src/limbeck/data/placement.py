@@ -27,7 +27,6 @@ __all__ = [
     "scaled_window",
     "turned_affine",
     "warp",
-    "window_affine",
 ]
 
 Window = tuple[float, float, float, float]
@@ -159,18 +158,6 @@ def warp(picture: np.ndarray, affine: np.ndarray, size: Size) -> np.ndarray:
         (size[1], size[0]), Image.Transform.AFFINE, tuple(back.ravel().tolist()), Image.Resampling.BILINEAR
     )
     return np.asarray(moved)
-
-
-def window_affine(window: Window, size: Size) -> np.ndarray:
-    """The map from a picture's coordinates into the output that shows this window of it.
-
-    Example:
-        >>> window_affine((10, 0, 30, 10), (20, 40)).tolist()
-        [[2.0, 0.0, -20.0], [0.0, 2.0, 0.0]]
-    """
-    left, top, right, bottom = window
-    across, down = size[1] / (right - left), size[0] / (bottom - top)
-    return np.array([[across, 0.0, -left * across], [0.0, down, -top * down]])
 
 
 def combine(first: np.ndarray, then: np.ndarray) -> np.ndarray:

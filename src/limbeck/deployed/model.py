@@ -19,9 +19,9 @@ from limbeck.deployed.artifact import Precision, describe, find_model, one_line,
 from limbeck.deployed.boxes import FoundBoxes, boxes_in_picture, choose_found
 from limbeck.deployed.frames import as_frames
 from limbeck.deployed.maps import ClassMaps, map_in_picture
-from limbeck.deployed.points import Box, FoundPoints, as_boxes, crop_affine, cut_box, found_points
+from limbeck.deployed.points import Box, FoundPoints, as_boxes, cut_box, found_points
 from limbeck.errors import InputError
-from limbeck.pictures import decode, fit_affine, fit_picture
+from limbeck.pictures import decode, fit_affine, fit_picture, window_affine
 
 __all__ = ["DeployedModel", "Prediction", "load"]
 
@@ -209,7 +209,7 @@ class DeployedModel:
         for batch in batches:
             found += [*self._run(_stacked(batch))]
             affines += [
-                self._affine(size) if window is None else crop_affine(window, self.input_size)
+                self._affine(size) if window is None else window_affine(window, self.input_size)
                 for _, size, window in batch
             ]
         return found_points(found, affines, self.input_size, self.metadata, self.class_names)

@@ -14,7 +14,7 @@ import numpy as np
 from limbeck.errors import InputError
 from limbeck.pictures import fit_window, padded_window, shows_something
 
-__all__ = ["Box", "FoundPoints", "as_boxes", "crop_affine", "cut_box", "found_points"]
+__all__ = ["Box", "FoundPoints", "as_boxes", "cut_box", "found_points"]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of a picture."""
@@ -91,13 +91,6 @@ def cut_box(
         edges, (height, width) = ", ".join(f"{edge:g}" for edge in box), picture.shape[:2]
         raise InputError(f"{where}: the box {edges} does not show it; it has {width} x {height} pixels")
     return fit_window(picture, window, size), window
-
-
-def crop_affine(window: Box, size: tuple[int, int]) -> np.ndarray:
-    """[2, 3] from coordinates of a picture to those of what shows this window of it in `size`."""
-    left, top, right, bottom = window
-    across, down = size[1] / (right - left), size[0] / (bottom - top)
-    return np.array([[across, 0.0, -left * across], [0.0, down, -top * down]])
 
 
 def found_points(
