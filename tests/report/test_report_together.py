@@ -120,6 +120,8 @@ def test_seeds_show_confidence_before_and_after_calibration(report):
     table = seeds_table(parse_report(report))
     assert table is not None
     assert table.headings == ["top1", "ECE before calibration", "ECE"]
+    (row,) = table.rows
+    assert [(cell.text, cell.note) for cell in row[2]] == [("5.00 %", "± 1.00 %")] * 3
 
 
 def test_the_peers_diagram_stands_open_beside_the_students(report):

@@ -30,9 +30,6 @@ _SHARES = frozenset(
         "macro_f1",
         "precision",
         "recall",
-        "ece",
-        "mce",
-        "ece_equal_mass",
         "miou",
         "map",
         "ap",
@@ -47,15 +44,20 @@ _SHARES = frozenset(
         "nme",
     }
 )
-
+_SHARES_START, _SHARES_END = ("ece", "mce", "nme_", "failure_rate_", "auc_"), ("_accuracy", "_ece")
 
 _SPOKEN = {"nme": "NME", "auc": "AUC", "miou": "mIoU", "map": "mAP", "map50": "mAP50", "map75": "mAP75", "mar": "mAR"}
 
 
 def is_share(metric: str) -> bool:
-    """Tell whether a metric of this name lies in [0, 1] and is read as a percentage."""
+    """Tell whether a metric of this name lies in [0, 1] and is read as a percentage.
+
+    Example:
+        >>> [is_share(name) for name in ("top1", "ece_before", "ece_classwise", "nll")]
+        [True, True, True, False]
+    """
     name = metric.lower()
-    return name in _SHARES or name.endswith(("_accuracy", "_ece")) or name.startswith(("nme_", "failure_rate_", "auc_"))
+    return name in _SHARES or name.endswith(_SHARES_END) or name.startswith(_SHARES_START)
 
 
 def spoken(metric: str) -> str:
