@@ -16,14 +16,12 @@ import yaml
 from limbeck.data.folder import SPLIT_NAMES, existing_folder
 from limbeck.data.labels import class_index
 from limbeck.data.raw import BoxAnnotation, RawData, RawSplit, size_of_picture
+from limbeck.data.slips import too_many
 from limbeck.data.table import find_table_files, read_table_splits, schema_class_names, table_column
 from limbeck.errors import InputError, unknown_name
 from limbeck.pictures import list_pictures
 
 __all__ = ["annotation_of", "keep_present", "read_boxes", "read_yolo"]
-
-_MAX_MISSING_SHARE = 0.1
-"""Beyond this share of a split, missing files are a wrong folder, not a few slips."""
 
 _FORMS = ("xyxy", "xywh")
 
@@ -51,7 +49,7 @@ def keep_present(paths: Sequence[str], *, where: str, warnings: list[str]) -> np
     missing = [path for path, found in zip(paths, there, strict=True) if not found]
     if missing:
         said = f"{len(missing)} of {len(paths)} files that {where} names are not there; first: {missing[0]}"
-        if len(missing) > max(1, _MAX_MISSING_SHARE * len(paths)):
+        if too_many(len(missing), len(paths)):
             raise InputError(said)
         warnings.append(said)
     return there

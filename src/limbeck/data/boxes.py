@@ -18,6 +18,7 @@ from torch import Tensor
 
 from limbeck.data.placement import move_points
 from limbeck.data.raw import BoxAnnotation, RawData, RawSplit
+from limbeck.data.slips import too_many
 from limbeck.data.targets import OpenedTargets
 from limbeck.errors import InputError
 
@@ -25,9 +26,6 @@ __all__ = ["BoxTargets", "open_boxes", "visible_boxes"]
 
 PADDING, FIRST_CROWD = -1, -2
 """Classes of a target's rows that name no object: none at all; -2 - k = a crowd of class k."""
-
-_MAX_BAD_SHARE = 0.1
-"""Beyond this share, boxes without area or pictures with impossible boxes are another format, not a few slips."""
 
 _CLIPPED_BEYOND = 0.5  # pixels: files that round to whole ones are not worth a line
 _SMALLEST_SIDE = 1.0  # pixels of what a picture became
@@ -224,7 +222,7 @@ def _refuse(
     total: int,
     sizes: np.ndarray,
 ) -> None:
-    if len(errors) > max(1, _MAX_BAD_SHARE * total):
+    if too_many(len(errors), total):
         row, reason = next(iter(errors.items()))
         raise InputError(
             f"{len(errors)} of {total} pictures have impossible boxes; first: {split.name(row, 'picture')}: {reason}"
@@ -234,7 +232,7 @@ def _refuse(
         raise InputError(
             f"none of {boxes} boxes reaches beyond one pixel; boxes must be in pixels, not shares of the picture"
         )
-    if counts["flat"] > max(1, _MAX_BAD_SHARE * boxes):
+    if too_many(counts["flat"], boxes):
         raise InputError(
             f"{counts['flat']} of {boxes} boxes have no area inside their picture (first: {first['flat']}); "
             "expected x1, y1, x2, y2 in pixels of the picture, not x, y, width, height"

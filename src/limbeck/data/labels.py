@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 
 from limbeck.data.raw import RawData
+from limbeck.data.slips import too_many
 from limbeck.errors import InputError
 
 __all__ = ["class_index", "drop_unlabelled_splits", "resolve_labels"]
-
-_MAX_BAD_SHARE = 0.1
-"""Beyond this share of a split, wrong labels are a wrong column or a wrong list of classes, not a few slips."""
 
 
 def class_index(label: Any) -> int:
@@ -61,7 +59,7 @@ def resolve_labels(
         labels[split] = np.array([index_of.get(value, -1) for value in found], np.int64).reshape(-1)
         wrong = np.flatnonzero(labels[split] < 0)
         bad[split] = {int(row): _reason(found[row], names) for row in wrong}
-        if len(wrong) > max(1, _MAX_BAD_SHARE * len(found)):
+        if too_many(len(wrong), len(found)):
             first = int(wrong[0])
             raise InputError(
                 f"{where}: {split}: {len(wrong)} of {len(found)} labels are not usable; "

@@ -13,14 +13,12 @@ import pyarrow as pa
 
 from limbeck.data.folder import SPLIT_NAMES, existing_folder
 from limbeck.data.raw import RawData, RawSplit
+from limbeck.data.slips import too_many
 from limbeck.data.table import PictureColumn, find_table_files, read_table_splits, schema_class_names, table_column
 from limbeck.errors import InputError
 from limbeck.pictures import list_pictures
 
 __all__ = ["match_masks", "read_masks"]
-
-_MAX_MISSING_SHARE = 0.1
-"""Beyond this share of a split, missing masks are a wrong folder, not a few slips."""
 
 
 def read_masks(
@@ -113,7 +111,7 @@ def match_masks(
     missing = [picture for picture in pictures if key_of(picture) not in masks]
     if missing:
         said = f"{len(missing)} of {len(pictures)} pictures have no mask in {where}; first: {missing[0]}"
-        if len(missing) > max(1, _MAX_MISSING_SHARE * len(pictures)):
+        if too_many(len(missing), len(pictures)):
             raise InputError(said)
         warnings.append(said)
     return RawSplit(found, annotations=[masks[key_of(picture)] for picture in found])

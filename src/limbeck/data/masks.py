@@ -21,6 +21,7 @@ from limbeck.console import bar
 from limbeck.data.inspect import hash_pixels, map_threads
 from limbeck.data.raw import RawData, RawSplit
 from limbeck.data.remembered import recall, remember, remembered_at
+from limbeck.data.slips import too_many
 from limbeck.data.targets import OpenedTargets
 from limbeck.errors import InputError
 
@@ -31,8 +32,6 @@ VOID = 255
 
 _WRONG = 254  # in a table of values: no class, and not meant to be none
 _MAX_CLASSES = 254
-_MAX_BAD_SHARE = 0.1
-"""Beyond this share of a split, wrong masks are a wrong folder or a wrong list of classes, not a few slips."""
 _HELD_BYTES = 2_000_000_000  # masks are held in their own size, which may be far above the pictures' fitted one
 _CHUNK = 16
 _GREY = ("1", "L", "P", "I", "F")  # and I;16 with its byte orders: one value per pixel, as it was written
@@ -131,7 +130,7 @@ def open_masks(
         if place is not None:
             remember(place, errors, **found)
     usable = np.array([int(row) not in errors for row in rows], bool)
-    if len(errors) > max(1, _MAX_BAD_SHARE * len(rows)):
+    if too_many(len(errors), len(rows)):
         row = min(errors)
         raise InputError(
             f"{len(errors)} of {len(rows)} masks are not usable; first: {split.name(row, 'picture')}: {errors[row]}"

@@ -21,15 +21,13 @@ from torch import Tensor
 from limbeck.data.placement import move_points
 from limbeck.data.point_crops import CropPolicy
 from limbeck.data.raw import Picture, PointAnnotation, RawData, RawSplit
+from limbeck.data.slips import too_many
 from limbeck.data.targets import OpenedTargets
 from limbeck.errors import InputError
 from limbeck.pictures import shows_something
 from limbeck.point_schemes import PointScheme
 
 __all__ = ["PointTargets", "open_points"]
-
-_MAX_BAD_SHARE = 0.1
-"""Beyond this share, pictures whose points cannot be used are another format or another box, not a few slips."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +241,7 @@ def _refuse_shares(places: list[np.ndarray], length: int, sizes: np.ndarray) -> 
 
 
 def _refuse(errors: dict[int, str], split: RawSplit, total: int) -> None:
-    if len(errors) > max(1, _MAX_BAD_SHARE * total):
+    if too_many(len(errors), total):
         row, reason = next(iter(errors.items()))
         raise InputError(
             f"{len(errors)} of {total} pictures have points that cannot be used; first: {split.name(row, 'picture')}: "
