@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from machine import high_water
 from safetensors.torch import load_file, save_file
 
 import limbeck
@@ -259,12 +260,6 @@ def peak_memory(asked: argparse.Namespace, method: str) -> float:
         for _ in range(10):
             step()
     return (high_water() - before) / 1024
-
-
-def high_water() -> int:
-    """Largest resident memory of this process so far, in kB (Linux: getrusage would tell that of its parent)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
 
 
 def print_costs(asked: argparse.Namespace, methods: list[str], rounds: int) -> None:

@@ -15,10 +15,10 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from machine import high_water
 
 from limbeck.models import create_model
 from limbeck.train.runtime import keep_freed_memory
@@ -40,9 +40,7 @@ def measure(model: str, size: int, batch: int, steps: int, *, keeps: bool) -> tu
         F.cross_entropy(network(inputs), target).backward()
         optimizer.step()
         optimizer.zero_grad()
-    took = time.process_time() - start
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return took, int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+    return time.process_time() - start, high_water()
 
 
 def main() -> None:

@@ -16,24 +16,16 @@ import random
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from machine import cpu_name
 
 import limbeck
 from limbeck.distill import distillation
 from limbeck.models import create_model
 from limbeck.train import Supervised
 from limbeck.types import Batch
-
-
-def cpu_name() -> str:
-    """The processor's own name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def stepper(objective: torch.nn.Module, network: torch.nn.Module, batch: Batch) -> Callable[[], None]:

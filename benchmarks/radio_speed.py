@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from kd_step import cpu_name
+from machine import cpu_name
 from radio import NETWORKS, TEACHER, print_row
 from radio_generator import frames_per_second
 

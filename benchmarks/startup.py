@@ -20,18 +20,13 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from machine import cpu_name
+
 
 def machine(packages: Sequence[str]) -> str:
     """The processor, Python and the versions that the figures hang on, in one line."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    return f"{cpu}, {os.cpu_count()} processors, Python {platform.python_version()}, {versions}"
+    return f"{cpu_name()}, {os.cpu_count()} processors, Python {platform.python_version()}, {versions}"
 
 
 def seconds_of(command: Sequence[str]) -> float:

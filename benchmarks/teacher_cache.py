@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from kd_step import timed
+from machine import cpu_name
 
 import limbeck
 from limbeck.calibrate import expected_calibration_error, negative_log_likelihood, softmax
@@ -80,10 +82,7 @@ def place(device: str) -> str:
     """The processor's or accelerator's own name where the system tells it."""
     if device == "cuda":
         return torch.cuda.get_device_name()
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} processors"
+    return f"{cpu_name()}, {os.cpu_count()} processors"
 
 
 def open_splits(asked: argparse.Namespace) -> DataSplits:
@@ -166,16 +165,6 @@ def stepper(objective: Any, student: Network, batches: list[Batch], device: torc
         taken += 1
 
     return step
-
-
-def timed(work: Callable[[], None], steps: int, device: torch.device) -> tuple[float, float]:
-    """Wall and processor seconds of `steps` calls."""
-    wall, processor = time.perf_counter(), time.process_time()
-    for _ in range(steps):
-        work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - wall, time.process_time() - processor
 
 
 def measure_effect(asked: argparse.Namespace, splits: DataSplits, folder: Path) -> None:
