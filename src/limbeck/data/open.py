@@ -28,7 +28,7 @@ from limbeck.data.raw import Kind, RawData, RawSplit
 from limbeck.data.readers import read_any
 from limbeck.data.review import Review
 from limbeck.data.signal_splits import open_signals, refuse_picture_fields
-from limbeck.data.split import choose_rows, hold_out
+from limbeck.data.split import VALIDATION_SALT, choose_rows, hold_out_of
 from limbeck.data.stream import PictureStream
 from limbeck.data.targets import OpenTargets, Targets
 from limbeck.errors import InputError, unknown_name
@@ -249,20 +249,13 @@ def _divide(
             raise InputError(f"{review.where}: the {split} split has no labelled pictures")
     groups = raw.splits["train"].groups
     groups = None if groups is None else np.asarray(groups)
-
-    def hold(usable: np.ndarray, share: float, salt: int) -> tuple[np.ndarray, np.ndarray]:
-        kept, held = hold_out(
-            labels["train"][usable], share, seed=seed + salt, groups=None if groups is None else groups[usable]
-        )
-        return usable[kept], usable[held]
-
     division = {"train": ("train", rows["train"])}
     if "test" in rows:
         division["test"] = ("test", rows["test"])
     elif "validation" in rows:
         division["test"] = ("validation", rows["validation"])
     else:
-        kept, held = hold(rows["train"], test, salt=0)
+        kept, held = hold_out_of(rows["train"], labels["train"], test, seed=seed, groups=groups)
         if not len(held) or not len(kept):
             unit = "pictures" if groups is None else "groups"
             raise InputError(
@@ -275,7 +268,8 @@ def _divide(
         else:
             division["validation"] = ("validation", rows["validation"])
     elif validation > 0:
-        kept, held = hold(division["train"][1], validation, salt=1_000_003)  # another order than the test's
+        rest, salted = division["train"][1], seed + VALIDATION_SALT
+        kept, held = hold_out_of(rest, labels["train"], validation, seed=salted, groups=groups)
         if len(held) and len(kept):
             division |= {"train": ("train", kept), "validation": ("train", held)}
         else:

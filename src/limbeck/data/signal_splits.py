@@ -19,13 +19,12 @@ from limbeck.data.radio.levels import STEP, check_cells
 from limbeck.data.radio.record import Signals, slices
 from limbeck.data.remembered import recall, remember, remembered_at
 from limbeck.data.signal_set import SignalSet
-from limbeck.data.split import choose_rows, hold_out
+from limbeck.data.split import VALIDATION_SALT, choose_rows, hold_out_of
 from limbeck.errors import InputError
 from limbeck.files import fingerprint
 
 __all__ = ["all_signals", "hash_frames", "left_out_line", "measured_line", "open_signals", "refuse_picture_fields"]
 
-VALIDATION_SALT = 1_000_003  # another order than the test's
 EXAMPLES = 10
 LISTED = 200  # entries of `left_out` in a report; the count is always whole
 PICTURES_ONLY: Mapping[str, Any] = {"unlabelled": None, "image_size": None, "fit": "crop"}
@@ -64,20 +63,14 @@ def open_signals(
     check_cells(found.y, found.full_cells, found.classes, where=where)
     cells, groups = found.cells(), found.groups
     stratify = found.y if groups is not None else cells
-
-    def hold(rows: np.ndarray, share: float, salt: int) -> tuple[np.ndarray, np.ndarray]:
-        mine = None if groups is None else groups[rows]
-        kept, held = hold_out(stratify[rows], share, seed=seed + salt, groups=mine)
-        return rows[kept], rows[held]
-
     unit = "frames of each class and SNR" if groups is None else "recordings"
     rows, division, warnings = np.arange(len(found)), {}, [*found.notes]
     warnings += [*measured_line(found), *left_out_line(found)]
-    rows, division["test"] = hold(rows, test, 0)
+    rows, division["test"] = hold_out_of(rows, stratify, test, seed=seed, groups=groups)
     if not len(rows) or not len(division["test"]):
         raise InputError(f"{where}: too few {unit} to hold out a test set (data.test = {test:g}); give more")
     if validation > 0:
-        kept, held = hold(rows, validation, VALIDATION_SALT)
+        kept, held = hold_out_of(rows, stratify, validation, seed=seed + VALIDATION_SALT, groups=groups)
         if len(kept) and len(held):
             rows, division["validation"] = kept, held
         else:

@@ -12,7 +12,10 @@ import numpy as np
 
 from limbeck.data.draws import Draws
 
-__all__ = ["choose_rows", "hold_out"]
+__all__ = ["VALIDATION_SALT", "choose_rows", "hold_out", "hold_out_of"]
+
+VALIDATION_SALT = 1_000_003
+"""What is added to the seed where validation is held out: another order than the test's."""
 
 _ORDER, _GROUPS, _CHOICE = range(3)
 
@@ -36,6 +39,15 @@ def hold_out(
             count = max(round(share * len(members)), 1 if len(members) >= 3 else 0)
             mask[members[: min(count, len(members) - 1)]] = True
     return np.flatnonzero(~mask), np.flatnonzero(mask)
+
+
+def hold_out_of(
+    rows: np.ndarray, labels: np.ndarray, share: float, *, seed: int, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """`hold_out` of some rows of a set alone, whose labels and groups are given for all."""
+    mine = None if groups is None else groups[rows]
+    kept, held = hold_out(labels[rows], share, seed=seed, groups=mine)
+    return rows[kept], rows[held]
 
 
 def _mark_groups(labels: np.ndarray, share: float, *, seed: int, groups: np.ndarray) -> np.ndarray:
