@@ -17,6 +17,10 @@ def main(run: str, pictures: list[str], *, precision: str = "fp32", threads: int
     print(
         f"{model.path.name}: {len(model.class_names)} classes, pictures of {model.input_size} pixels", file=sys.stderr
     )
+    if model.task != "classification" or model.takes_signals:
+        sys.exit(
+            f"error: {model.path}: is of {model.task}, not for classes of pictures; docs/export.md says what it gives"
+        )
     prediction = model.predict(pictures)  # paths, bytes, PIL images or uint8 arrays, of any size
     for picture, label, confidence in zip(pictures, prediction.labels, prediction.confidence, strict=True):
         print(f"{picture}: {label} ({confidence:.1%})")

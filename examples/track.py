@@ -41,7 +41,10 @@ def main(
     found, lost, here = [], 0, box
     for path in paths:
         frame = decode(path)
-        points = model.predict(frame, boxes=here).points[0]
+        try:
+            points = model.predict(frame, boxes=here).points[0]
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
         found.append(points)
         here = [*points.min(axis=0), *points.max(axis=0)]
         if is_lost(here, frame.shape[:2]):
@@ -99,4 +102,5 @@ if __name__ == "__main__":
     try:
         main(given.run, given.frames, box=given.box, output=given.output, threads=given.threads)
     except InputError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -8,6 +8,7 @@ from scipy import stats
 from limbeck.data.augment import Augment, apply_augmentation, draw_augmentation
 from limbeck.data.draws import Draws
 from limbeck.data.mixing import class_rows, draw_mix, draw_partners, mix_pictures
+from limbeck.errors import InputError
 
 SIZE = (16, 12)
 
@@ -163,3 +164,17 @@ def test_partners_are_even_over_the_pools():
 
 def test_unlabelled_rows_are_zero():
     assert class_rows(np.array([1, -1]), 3).tolist() == [[0, 1, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("given", [(0, 0), (2, 1), (-1, 1), (float("nan"), 1)])
+def test_ranges_that_are_none_are_refused(given):
+    with pytest.raises(InputError, match=r"augment\.zoom = \[.*\]: expected a range of factors above 0"):
+        Augment(zoom=given)
+    with pytest.raises(InputError, match=r"augment\.scale = \[.*\]: expected a range of shares of the area"):
+        Augment(scale=given)
+
+
+def test_areas_are_no_larger_than_the_picture():
+    with pytest.raises(InputError, match=r"augment\.scale"):
+        Augment(scale=(0.5, 9))
+    assert Augment(scale=(0.5, 1), zoom=(3, 3)).zoom == (3, 3)

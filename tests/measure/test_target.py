@@ -34,6 +34,7 @@ def test_reading_a_target_string():
         ("limbeck.nowhere:Device", "cannot import 'limbeck.nowhere'"),
         ("limbeck.testing:make_artifact,path=x", "without describe, time, run, peak_memory"),
         ("limbeck.testing:__all__", "is not a class or function that makes a device"),
+        ("json:loads", "'json:loads' makes no device of these options"),
     ],
 )
 def test_bad_targets_are_one_line_each(target, message, monkeypatch, tmp_path):

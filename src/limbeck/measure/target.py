@@ -39,7 +39,10 @@ def open_device(target: str) -> Device:
     factory = find_part("runtime", name, TARGETS, where=where)
     if not callable(factory):
         raise InputError(f"{where}: '{name}' is not a class or function that makes a device")
-    device = factory(**_typed(options, factory, where=where))
+    try:
+        device = factory(**_typed(options, factory, where=where))
+    except TypeError as error:  # an outside part that takes other arguments
+        raise InputError(f"{where}: '{name}' makes no device of these options ({error})") from error
     if not isinstance(device, Device):
         missing = [method for method in ("describe", "time", "run", "peak_memory") if not hasattr(device, method)]
         raise InputError(f"{where}: '{name}' gave a {type(device).__name__} without {', '.join(missing)}")
