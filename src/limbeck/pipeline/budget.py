@@ -16,11 +16,21 @@ from limbeck.protocols import Device
 from limbeck.search import Ceilings
 from limbeck.types import Artifact, Measurement
 
-__all__ = ["adapt_target", "ceilings_of", "check_budget", "search_ceilings", "time_networks", "time_reference"]
+__all__ = [
+    "ANCHOR_TIMINGS",
+    "PROBE_RUNS",
+    "PROBE_WARMUP",
+    "adapt_target",
+    "ceilings_of",
+    "check_budget",
+    "search_ceilings",
+    "time_networks",
+    "time_reference",
+]
 
 PROBE_WARMUP = 10
 PROBE_RUNS = 100
-ANCHOR_TIMINGS = 3
+ANCHOR_TIMINGS = 3  # of which the least counts: what disturbs a timing only ever makes it longer
 NOISE = 1.1  # a network up to so many times over the latency ceiling is let through here: the final timing tells
 
 
@@ -179,8 +189,7 @@ def _measure(
 def time_reference(context: Context, reference: Network, folder: Path) -> dict[str, Any]:
     """The reference's own latency, which turns the candidates' ratios into milliseconds; kept, so that a resume has the same.
 
-    The least of several timings: what disturbs a timing only ever makes it longer, and an error here would shift every
-    candidate against the ceiling.
+    The least of several timings: an error here would shift every candidate against the ceiling.
     """
     kept = folder / "reference.json"
     if not kept.exists():

@@ -20,7 +20,7 @@ from limbeck.measure.latency_predictor import LatencyPredictor, PredictionError
 from limbeck.measure.latency_table import LatencyTable, distinct_kernels, measure_latency_table
 from limbeck.models import Table, build
 from limbeck.pipeline.adapt import seed_student
-from limbeck.pipeline.budget import ceilings_of
+from limbeck.pipeline.budget import ANCHOR_TIMINGS, PROBE_RUNS, PROBE_WARMUP, ceilings_of
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import RunFolder
 from limbeck.pipeline.search import space_of
@@ -31,8 +31,6 @@ from limbeck.types import Artifact
 
 __all__ = ["build_latency_table", "draw_networks", "latencies_text", "measure_latencies"]
 
-WARMUP, RUNS = 10, 100
-ANCHOR_TIMINGS = 3  # of which the least counts: what disturbs a timing only ever makes it longer
 NETWORKS, KERNELS_OF = 120, 60
 OVER = 100  # points in a row over a ceiling on parameters or MACs, after which no further one is drawn
 
@@ -43,7 +41,7 @@ def measure_latencies(
     *,
     networks: int = NETWORKS,
     kernels_of: int = KERNELS_OF,
-    runs: int = RUNS,
+    runs: int = PROBE_RUNS,
 ) -> dict[str, Any]:
     """Measure what the recipe's search or adaptation will ask for, in the file at `path`; what is there already stays.
 
@@ -168,7 +166,7 @@ def build_latency_table(
     target: str,
     statistic: str = "median",
     sample_size: tuple[int, int] | None = None,
-    runs: int = RUNS,
+    runs: int = PROBE_RUNS,
     on_progress: Any = None,
 ) -> LatencyTable:
     """Measure a device's kernels and whole networks, in the file at `path`; what is there already stays.
@@ -225,9 +223,9 @@ class _Anchor:
         network = build(self.table)
         self._file = export_probe(network, folder / "anchor.onnx", sample_size=sample_size or self.table.input_size)
         self.latency_ms = known[1] or min(
-            measure_artifacts(device, [self._file], warmup=WARMUP, runs=runs, memory=False)[0].latency_ms.statistic(
-                statistic
-            )
+            measure_artifacts(device, [self._file], warmup=PROBE_WARMUP, runs=runs, memory=False)[
+                0
+            ].latency_ms.statistic(statistic)
             for _ in range(ANCHOR_TIMINGS)
         )
 
@@ -235,7 +233,9 @@ class _Anchor:
         """Milliseconds of each file, which is then gone."""
         files = [one for one in artifacts if isinstance(one, Artifact)]
         timed = iter(
-            measure_artifacts(self._device, files, warmup=WARMUP, runs=self._runs, reference=self._file, memory=False)
+            measure_artifacts(
+                self._device, files, warmup=PROBE_WARMUP, runs=self._runs, reference=self._file, memory=False
+            )
         )
         found: list[float | Exception] = []
         for one in artifacts:
