@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 from small_run import small_recipe
 
+from limbeck.errors import InputError, Stopped
 from limbeck.pipeline.context import Context
 from limbeck.pipeline.folder import RunFolder
 
@@ -59,6 +61,31 @@ def test_a_torn_deletion_leaves_nothing_to_other_inputs(
             run.do("train/student", {"epochs": 2}, left)
     assert run.do("train/student", {"epochs": 2}, left).result == {"choice": "its own"}
     assert [path.name for path in (tmp_path / "stages" / "train").iterdir()] == ["student"]
+
+
+def test_the_time_of_a_stage_is_that_of_all_its_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten seconds until it was stopped and five until it was done; what other inputs took is not counted."""
+    run, clock = RunFolder(tmp_path), [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def works(seconds: float, ends: type[BaseException] | None = None) -> Any:
+        def work(folder: Path) -> dict[str, Any]:
+            clock[0] += seconds
+            if ends is not None:
+                raise ends
+            return {}
+
+        return work
+
+    for ends in (Stopped, KeyboardInterrupt):
+        with pytest.raises(ends):
+            run.do("adapt", {"steps": 1}, works(100.0, ends))
+    for ends in (Stopped, InputError):
+        with pytest.raises(ends):
+            run.do("adapt", {"steps": 2}, works(10.0, ends))
+    assert run.do("adapt", {"steps": 2}, works(5.0)).seconds == 25.0
+    assert run.do("adapt", {"steps": 2}, works(5.0)).seconds == 25.0  # finished already
+    assert run.do("adapt", {"steps": 3}, works(5.0)).seconds == 5.0
 
 
 def draw_pictures(folder: Path, *, seed: int = 0) -> Path:

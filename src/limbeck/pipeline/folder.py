@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ class StageRecord:
         fingerprint: of everything the stage read.
         inputs: what was read, for telling what changed.
         result: the stage's own figures.
-        seconds: wall time of the work, over all its restarts where the stage keeps count.
+        seconds: wall time of the work over all its restarts, but for what a kill cut off before it could be noted.
     """
 
     name: str
@@ -111,16 +112,23 @@ class RunFolder:
         if record is not None:
             return record
         folder = self.stage(name)
-        begun = folder / "begun.json"
+        begun, before = folder / "begun.json", 0.0
         if world.writes:
             if begun.exists() and read_json(begun)["fingerprint"] != key:  # half done with other inputs
                 self._clear(name)
             shutil.rmtree(self._aside(name), ignore_errors=True)  # where a kill left some of it
-            write_json(begun, {"fingerprint": key})
+            before = read_json(begun).get("seconds", 0.0) if begun.exists() else 0.0
+            write_json(begun, {"fingerprint": key, "seconds": before})
         world.wait()
         if world.writes or together:
-            started = time.perf_counter()
-            result = work(folder)
+            started = time.perf_counter() - before
+            try:
+                result = work(folder)
+            except BaseException:  # also Stopped and Ctrl-C: the next start goes on counting from here
+                if world.writes:
+                    with contextlib.suppress(InputError):  # of a full disk, which may be what ended the work
+                        write_json(begun, {"fingerprint": key, "seconds": time.perf_counter() - started})
+                raise
             record = StageRecord(name, key, inputs, result, round(time.perf_counter() - started, 3))
         if world.writes:
             tree = {"stage": name, "fingerprint": key, "inputs": inputs, "result": result, "seconds": record.seconds}
