@@ -2,7 +2,7 @@
 applies them.
 
 What does not live here: learned and random policies (`policies`), brightness and noise (`retouch`), mixing two pictures
-(`mixing`), batches (`loader`).
+(`mixing`), batches (`batches`).
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ class Augment:
     """How training pictures are changed at random; `rotate`, and `crop` where it says so, are what signals know.
 
     Attributes:
-        crop: `shift` = moved by up to `padding` of the side, black where it leaves the picture (a signal moves in time,
-            around its ends); `resized` = random resized crop; `scaled` = enlarged or reduced by a factor in `zoom` and
-            cut, black where it leaves the picture; `ssd` = a window that some box overlaps enough (`ssd_crop`), for
-            pictures with boxes.
-        padding: share of the side, for `shift`.
+        crop: `none` = all of the picture, as it lies; `shift` = moved by up to `padding` of the side, black where it
+            leaves the picture (a signal moves in time, around its ends); `resized` = random resized crop; `scaled` =
+            enlarged or reduced by a factor in `zoom` and cut, black where it leaves the picture; `ssd` = a window that
+            some box overlaps enough (`ssd_crop`), for pictures with boxes; `turned` = turned about its middle by up to
+            `turn`, enlarged or reduced by a factor in `zoom` and moved by up to `padding` of the side, black where
+            nothing of the picture was kept.
+        padding: share of the side, for `shift` and `turned`.
         scale: range of the area that `resized` keeps.
         zoom: range of the factor of `scaled` and `turned`.
         turn: degrees to either side, for `turned`.
@@ -245,7 +247,7 @@ def draw_augmentation(augment: Augment, size: tuple[int, int], draws: Draws) -> 
 def apply_augmentation(
     pictures: Sequence[np.ndarray], drawn: Drawn, augment: Augment, size: tuple[int, int]
 ) -> np.ndarray:
-    """[N, H, W, 3] uint8 of N pictures, changed; they have `size`, but for `crop = resized` may have any.
+    """[N, H, W, 3] uint8 of N pictures, changed; they have `size`, but for `resized`, `ssd` and `turned` may have any.
 
     A row-wise copy of whole RGB pixels beats one gather over the batch by two to four times, at 32 as at 224 pixels.
     """

@@ -1,7 +1,7 @@
 """Random numbers without a state: each is a hash of (seed, view, index, repeat, stream), computed for a whole batch
 at once.
 
-What does not live here: what the numbers are used for (`augment`, `loader`, `split`).
+What does not live here: what the numbers are used for (`augment`, `batches`, `split`).
 """
 
 from __future__ import annotations

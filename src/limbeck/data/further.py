@@ -1,7 +1,7 @@
 """What a batch may carry of each sample beside its picture, by the name that an objective asks for: the same picture
 changed anew, or another of its class.
 
-What does not live here: reading and changing pictures, batches (`loader`).
+What does not live here: reading and changing pictures, batches (`batches`).
 """
 
 from __future__ import annotations

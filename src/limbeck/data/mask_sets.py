@@ -105,7 +105,7 @@ def match_masks(
         warnings: one is added where masks are missing.
 
     Raises:
-        InputError: no pictures, or more than a tenth of them (and more than one) have no mask.
+        InputError: more than a tenth of the pictures (and more than one) have no mask.
     """
     found = [picture for picture in pictures if key_of(picture) in masks]
     missing = [picture for picture in pictures if key_of(picture) not in masks]

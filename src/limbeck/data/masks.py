@@ -1,6 +1,6 @@
 """A class for every pixel: masks as they were found become masks that pictures are trained and judged on.
 
-What does not live here: which files they lie in (`mask_folders`, `mask_table`), weights of classes (`balance`).
+What does not live here: which files they lie in (`mask_layouts`, `mask_sets`), weights of classes (`balance`).
 """
 
 from __future__ import annotations

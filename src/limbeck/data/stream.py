@@ -1,6 +1,6 @@
 """Training pictures that can only be read in order, because the whole set does not fit the disk.
 
-What does not live here: where they come from (`hub`), batches (`loader`).
+What does not live here: where they come from (`hub`), batches (`batches`).
 """
 
 from __future__ import annotations

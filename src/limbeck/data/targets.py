@@ -1,6 +1,6 @@
 """What pictures are annotated with where that is more than one class each, as sets, loaders and openers see it.
 
-What does not live here: any one kind (`masks`, `boxes`), and which opener belongs to which kind (`open`).
+What does not live here: any one kind (`masks`, `boxes`, `points`), and which opener belongs to which kind (`open`).
 """
 
 from __future__ import annotations

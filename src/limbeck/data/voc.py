@@ -1,5 +1,5 @@
-"""Where things lie in Pascal VOC's layout, whatever its pictures are annotated with. Readers: `mask_layouts`, for boxes
-another.
+"""Where things lie in Pascal VOC's layout, whatever its pictures are annotated with. Readers: `mask_layouts`,
+`box_layouts`.
 """
 
 from __future__ import annotations
