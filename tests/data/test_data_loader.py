@@ -79,7 +79,7 @@ def test_evaluation_is_in_order_and_untouched(pictures):
     assert inputs.dtype == torch.float32
     assert inputs.is_contiguous()
     assert np.array_equal(
-        np.rint(inputs.permute(0, 2, 3, 1).numpy() * 255).astype(np.uint8), pictures.pictures(range(40))
+        np.rint(inputs.permute(0, 2, 3, 1).numpy() * 255).astype(np.uint8), pictures.samples(range(40))
     )
     assert inputs.max() <= 1
 

@@ -88,15 +88,11 @@ class PictureSet:
             return self._pixels[self._rows[index]]
         return read_picture(self._raw.pictures[int(self._rows[index])])
 
-    def pictures(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """[N, H, W, 3] uint8 RGB of several pictures: a copy."""
+    def samples(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """[N, H, W, 3] uint8 RGB of several pictures: a copy. All kinds of sets have it by this name."""
         if self._pixels is not None:
             return self._inside(self._pixels[self._rows[np.asarray(indices, np.int64)]])
         return np.stack([self.picture(int(index)) for index in indices])
-
-    def samples(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """`pictures`, by the name that all kinds of samples have for what is prepared for a file."""
-        return self.pictures(indices)
 
     def original_affine(self, index: int) -> np.ndarray:
         """[2, 3] from coordinates of the picture as it was found to those of what `original` gives."""

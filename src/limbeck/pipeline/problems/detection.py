@@ -122,7 +122,7 @@ class DetectionProblem:
         count = min(PROOF_PICTURES, len(case.pictures))
         with torch.no_grad(), evaluating(case.network):
             for start in range(0, count, BATCH):
-                pictures = case.pictures.pictures(np.arange(start, min(start + BATCH, count)))
+                pictures = case.pictures.samples(np.arange(start, min(start + BATCH, count)))
                 out = case.network(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255)
                 expected = torch.cat([out.boxes(), out.class_scores()], 2).numpy()
                 found = case.device.run(graph, as_input(pictures, graph))

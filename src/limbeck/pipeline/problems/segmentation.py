@@ -262,4 +262,4 @@ def _miou_of_sample(kept: Kept) -> Callable[[np.ndarray], float]:
 def _batches(pictures: PictureSet) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
     for start in range(0, len(pictures), BATCH):
         rows = np.arange(start, min(start + BATCH, len(pictures)))
-        yield pictures.pictures(rows), targets_of(pictures, rows)
+        yield pictures.samples(rows), targets_of(pictures, rows)
