@@ -21,7 +21,7 @@ __all__ = ["predict_signals"]
 
 BATCH = 1024  # frames that are read at once
 AT_ONCE = 64  # of them in the model: more take its memory and no less time
-BLOCK = 1 << 20  # samples of a recording at once, all channels: memory does not grow with its length
+BLOCK = 1 << 20  # samples of a recording at once, all channels: of a longer one only the answers take more memory
 
 
 def predict_signals(deployed: DeployedModel, paths: list[Path], *, model: str) -> list[dict[str, Any]]:
