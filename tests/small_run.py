@@ -51,13 +51,16 @@ def without_files() -> Iterator[None]:
     from limbeck.pipeline import run
     from limbeck.pipeline.folder import StageRecord
 
+    exported: list[str] = []
+
     def export(context: Any, models: dict[str, str], upstream: dict[str, Any]) -> StageRecord:
         artifacts = {name: {"path": f"{name}.onnx"} for name in models}
+        exported[:] = models
         return StageRecord("export", "", {}, {"artifacts": artifacts, "parity": [], "int8": None}, 0.0)
 
-    def measure(context: Any, models: dict[str, str], upstream: dict[str, Any]) -> StageRecord:
+    def measure(context: Any, upstream: dict[str, Any]) -> StageRecord:
         timed = {"size_bytes": 1000, "latency_ms": {"median": 1.0, "p90": 1.0, "iqr": 0.0, "n": 20}}
-        return StageRecord("measure", "", {}, {"measurements": {name: [timed] for name in models}}, 0.0)
+        return StageRecord("measure", "", {}, {"measurements": {name: [timed] for name in exported}}, 0.0)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "export", export)

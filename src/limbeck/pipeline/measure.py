@@ -13,7 +13,7 @@ from limbeck.pipeline.folder import StageRecord
 __all__ = ["measure"]
 
 
-def measure(context: Context, models: dict[str, str], upstream: dict[str, Any]) -> StageRecord:
+def measure(context: Context, upstream: dict[str, Any]) -> StageRecord:
     """Time all exports of a run, interleaved, per target; the student is the reference of the ratios."""
     recipe = context.recipe
     inputs = context.inputs("measure", "budget", **upstream)

@@ -148,11 +148,15 @@ def _stages(context: Context, last: int) -> dict[str, StageRecord]:
 
     trained = upstream(*records)
     single = {name: stage for name, stage in models.items() if name != "teacher" or len(recipe.teachers) < 2}
-    for verb, work in (("calibrate", calibrate), ("export", export), ("measure", measure)):
+    # a mean of several teachers is judged, but is no network to export; what was exported is measured
+    for verb, work, of in (
+        ("calibrate", calibrate, (models,)),
+        ("export", export, (single,)),
+        ("measure", measure, ()),
+    ):
         if last < ORDER.index(verb):
             break
-        # a mean of several teachers is judged, but is no network to export
-        records[verb] = _told(verb, work, context, models if verb == "calibrate" else single, trained)
+        records[verb] = _told(verb, work, context, *of, trained)
         trained = trained | upstream(verb)
     return records
 
