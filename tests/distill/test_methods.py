@@ -195,6 +195,10 @@ def test_types_that_are_near_are_told_apart():
     for field in ("weight", "warmup"):
         with pytest.raises(InputError, match=f"term 'kd': {field} = 'much': expected a number"):
             Term("kd", **{field: "much"})
+    with pytest.raises(InputError, match="method 'os:sep': is a str, not a function that returns a Graph"):
+        distillation("os:sep", student=make_net(1))
+    with pytest.raises(InputError, match="teacher: expected a network or several, got 'x'"):
+        distillation("kd", student=make_net(1), teacher="x")
     with pytest.raises(InputError, match="method 'bdkd': temperature must be positive, not 0"):
         distillation("bdkd", student=make_net(1), teacher=make_net(2), temperature=0, scaled=False)
 

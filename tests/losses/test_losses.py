@@ -3,6 +3,7 @@
 import inspect
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -190,6 +191,9 @@ def test_bad_input_gives_one_line():
     bad(lambda: nkd(student, teacher, target=torch.rand(4, 3)), "soft target must be")
     bad(lambda: uskd(student, teacher, target=torch.full((4, 5), 0.2)), "more than two entries")
     bad(lambda: uskd(student, torch.randn(4, 6), target=target), "student is .* but weak is")
+    bad(lambda: lskd(student[:, :2], teacher[:, :2]), "lskd: needs at least 3 classes, student has 2")
+    bad(lambda: uskd(student, teacher, target=target, smoothing=2.0), r"uskd: smoothing must lie in \[0, 1\), not 2.0")
+    bad(lambda: kd(student, teacher, temperature=np.float32(0)), "kd: temperature must be positive")
     bad(lambda: dkd(student[:, :2], teacher[:, :2], target=target % 2), "dkd: needs at least 3 classes")
     bad(lambda: dkd(student, teacher, target=target, temperature=0.0), "dkd: temperature must be positive")
     bad(lambda: dkd(student, teacher, target=target + 2), "dkd: target holds class 5")
@@ -274,3 +278,29 @@ def test_standardised_logits_compose_with_any_loss_and_rows_without_spread_stay_
     kd(standardise(flat), torch.randn(2, 5)).backward()
     assert torch.isfinite(flat.grad).all()
     assert standardise(flat.half()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_dist_of_a_side_without_spread_is_that_of_no_correlation(temperature):
+    """What rounding leaves of a constant side is no correlation, however large the guarded division makes it."""
+    generator = torch.Generator().manual_seed(0)
+    told = torch.randn(8, 10, generator=generator)
+    for student, teacher in (
+        (torch.zeros(8, 10), told),
+        (told, torch.zeros(8, 10)),
+        (torch.ones(8, 10), torch.ones(8, 10)),
+    ):
+        assert dist(student, teacher, temperature=temperature).item() == pytest.approx(2 * temperature**2, rel=1e-3)
+
+
+def test_bdkd_keeps_double_precision():
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 16, 5, generator=generator, dtype=torch.float64)
+    found = bdkd(student, teacher, high=1.7, low=0.4)
+    ours, theirs = student.log_softmax(1), teacher.log_softmax(1)
+    unsure = -(ours.exp() * ours).sum(1) > -(theirs.exp() * theirs).sum(1)
+    forward, reverse = (theirs.exp() * (theirs - ours)).sum(1), (ours.exp() * (ours - theirs)).sum(1)
+    expected = torch.stack(
+        [(0.4 * f + 1.7 * r) if u else (1.7 * f + 0.4 * r) for f, r, u in zip(forward, reverse, unsure)]
+    )
+    assert found.item() == pytest.approx(expected.mean().item(), rel=1e-14)

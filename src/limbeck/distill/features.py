@@ -131,6 +131,8 @@ def reviewkd(
     """Review of all stages and the pooled features of a ready teacher, its stages before their activation if it shows it.
 
     The weight rises from 0 over the share `warmup` of the training.
+
+    **Differs:** it rises with every step; the authors' once an epoch, to be whole in the last of the `warmup`.
     """
     values = preset_values("reviewkd", preset, ce=ce, reviewkd=reviewkd, warmup=warmup)
     pairs = pair_stages(student, teacher, student_stages=student_stages, teacher_stages=teacher_stages)

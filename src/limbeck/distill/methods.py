@@ -274,6 +274,8 @@ def _names_teacher(address: str) -> bool:
 
 def _as_teachers(teacher: nn.Module | Sequence[nn.Module] | None, shares: Sequence[float] | None) -> list[nn.Module]:
     teachers = [teacher] if isinstance(teacher, nn.Module) else list(teacher or ())
+    if wrong := [one for one in teachers if not isinstance(one, nn.Module)]:
+        raise InputError(f"teacher: expected a network or several, got {wrong[0]!r}")
     if shares is not None and (len(shares) != len(teachers) or min(shares, default=0) <= 0):
         raise InputError(
             f"teacher_shares: needs a number above 0 for each of {len(teachers)} teachers, not {list(shares)}"
@@ -294,7 +296,10 @@ def _as_term(term: Term | Mapping[str, Any]) -> Term:
 
 
 def _find(method: str) -> Callable[..., Graph | Distillation]:
-    return find_part("method", method, METHODS)
+    found = find_part("method", method, METHODS)
+    if not callable(found):
+        raise InputError(f"method '{method}': is a {type(found).__name__}, not a function that returns a Graph")
+    return found
 
 
 def _without_teacher() -> list[str]:

@@ -78,7 +78,10 @@ def dkd(
     warmup: float | None = None,
     standardise: bool | None = None,
 ) -> Graph:
-    """Decoupled distillation from a ready teacher, whose weight rises from 0 over the share `warmup` of the training."""
+    """Decoupled distillation from a ready teacher, whose weight rises from 0 over the share `warmup` of the training.
+
+    **Differs:** it rises with every step; the authors' once an epoch, to be whole in the last of the `warmup`.
+    """
     of_loss = {"temperature": temperature, "alpha": alpha, "beta": beta, "standardise": standardise}
     values, options = preset_values("dkd", preset, ce=ce, warmup=warmup), preset_values("dkd", preset, **of_loss)
     terms = [Term(TASK, weight=values["ce"]), Term("dkd", warmup=values["warmup"], options=options)]

@@ -36,8 +36,8 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
         "cifar100": {"ce": 1.0, "temperature": 4.0, "alpha": 1.0, "beta": 8.0, "warmup": 20 / 240},
         "cifar100_wide": {"ce": 1.0, "temperature": 4.0, "alpha": 1.0, "beta": 6.0, "warmup": 20 / 240},
         "cifar100_resnet": {"ce": 1.0, "temperature": 4.0, "alpha": 1.0, "beta": 2.0, "warmup": 20 / 240},
-        "imagenet": {"ce": 1.0, "temperature": 1.0, "alpha": 1.0, "beta": 0.5, "warmup": 1 / 100},
-        "imagenet_mobilenet": {"ce": 1.0, "temperature": 1.0, "alpha": 1.0, "beta": 2.0, "warmup": 1 / 100},
+        "imagenet": {"ce": 1.0, "temperature": 1.0, "alpha": 1.0, "beta": 0.5, "warmup": 0.0},
+        "imagenet_mobilenet": {"ce": 1.0, "temperature": 1.0, "alpha": 1.0, "beta": 2.0, "warmup": 0.0},
         "cifar100_lskd": {
             "ce": 1.0,
             "temperature": 2.0,

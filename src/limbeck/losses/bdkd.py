@@ -81,7 +81,7 @@ def bdkd(
             # entropy of the student less that of the teacher
             less_sure = (soft_teacher * theirs).sum(1) - (probabilities * ours).sum(1)
             if weighting == "switch":
-                of_reverse = torch.where(less_sure > 0, high, low).to(forward.dtype)
+                of_reverse = low + (high - low) * (less_sure > 0).to(forward.dtype)  # `where` would round to float32
                 of_forward = high + low - of_reverse
             else:
                 of_reverse = 2 * torch.sigmoid(sharpness * less_sure)

@@ -50,7 +50,7 @@ class Ctkd(nn.Module):
         if not 0 <= ramp <= 1:
             raise InputError(f"ctkd: ramp must lie in [0, 1], not {ramp}")
         self.lowest, self.span, self.ramp = lowest, span, ramp
-        self.theta = nn.Parameter(torch.tensor(theta))
+        self.theta = nn.Parameter(torch.tensor(float(theta)))
 
     def temperature(self) -> Tensor:
         """The temperature now, 0-d."""

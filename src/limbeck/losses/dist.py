@@ -19,7 +19,7 @@ def dist(
     """T^2 times (1 - Pearson correlation) of the softmaxes: within each sample, and within each class over the batch.
 
     `T^2 * (beta * (1 - mean over rows) + gamma * (1 - mean over columns))`. The columns see this process's batch only,
-    and need three samples or more to say anything (two always correlate fully, one not at all).
+    and need three samples or more to say anything (two always correlate fully, one not at all); the rows need three classes.
 
     Args:
         student: [N, K] logits.
@@ -53,9 +53,8 @@ def dist(
 
 
 def _correlation(ours: Tensor, theirs: Tensor, axis: int) -> Tensor:
-    """Pearson correlation along `axis`; 0 where either side is constant."""
-    theirs = theirs - theirs.mean(axis, keepdim=True)
-    # the product needs one centred side only; a softmax's mean over the classes is known without a gradient
-    shift = -1 / ours.shape[1] if axis == 1 else -ours.mean(axis, keepdim=True)
-    norms = vector_norm(ours + shift, dim=axis) * vector_norm(theirs, dim=axis)
+    """Pearson correlation along `axis`; about 0 where either side is constant."""
+    # both are centred, though the product needs one alone: what rounding leaves of a constant side is then small in both
+    ours, theirs = (side - side.mean(axis, keepdim=True) for side in (ours, theirs))
+    norms = vector_norm(ours, dim=axis) * vector_norm(theirs, dim=axis)
     return (ours * theirs).sum(axis) / (norms + EPSILON)

@@ -47,12 +47,12 @@ def lskd(student: Tensor, teacher: Tensor, *, temperature: float = 2.0) -> Tenso
     """Plain distillation, `kd`, of standardised logits: only their relations count, not their range.
 
     Args:
-        student: [N, K] logits.
+        student: [N, K] logits, K >= 3: of two, standardised ones are the same whatever they were.
         teacher: [N, K] logits; no gradient reaches them.
         temperature: T > 0 of both softmaxes, in units of a row's standard deviation; the value is multiplied by T^2.
 
     Raises:
-        InputError: shapes that differ, or a temperature that is not positive.
+        InputError: shapes that differ, fewer than three classes, or a temperature that is not positive.
 
     **Source:** Sun, Ren, Li, Wang, Cao, "Logit Standardization in Knowledge Distillation", CVPR 2024, arXiv
         2403.01427, algorithm 1.
@@ -63,5 +63,5 @@ def lskd(student: Tensor, teacher: Tensor, *, temperature: float = 2.0) -> Tenso
         >>> round(lskd(student, 2 * student + 3).item(), 4)
         0.0
     """
-    student, teacher = logit_pair(student, teacher, loss="lskd")
+    student, teacher = logit_pair(student, teacher, loss="lskd", min_classes=3)
     return kd(standardise(student), standardise(teacher.detach()), temperature=temperature)

@@ -45,7 +45,7 @@ def uskd(
         smoothing: of the labels that the exit learns.
 
     Raises:
-        InputError: K < 3, shapes that differ, labels out of range, or label rows with more than two entries.
+        InputError: K < 3, shapes that differ, labels or smoothing out of range, or label rows with more than two entries.
 
     **Source:** Yang et al., ICCV 2023, arXiv 2303.13005, section 3.3, as released in March 2023.
     **Differs:** from the authors' code since July 2023, which ranks by the student's log-probabilities by accident.
@@ -57,6 +57,8 @@ def uskd(
         1.1734
     """
     student, weak = logit_pair(student, weak, loss="uskd", names=("student", "weak"), min_classes=3)
+    if not 0 <= smoothing < 1:
+        raise InputError(f"uskd: smoothing must lie in [0, 1), not {smoothing}")
     labels, values = _labels(target, student)
     _, log_sum = non_target_log_sum(student, labels)
     target_logits = student.gather(1, labels)
