@@ -315,6 +315,22 @@ def test_out_of_memory_is_one_line_that_says_what_to_change(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_batch_of_one_under_a_norm_of_vectors_is_one_line(tmp_path):
+    network = nn.Sequential(nn.Flatten(), nn.LazyBatchNorm1d(), nn.LazyLinear(4))
+    batches = ToyBatches()
+    network(next(iter(batches.epoch(0))).inputs)
+
+    class Single(ToyBatches):
+        def epoch(self, epoch, start=0):
+            for batch in super().epoch(epoch, start):
+                yield type(batch)(batch.index[:1], batch.inputs[:1], batch.target[:1])
+
+    with pytest.raises(
+        InputError, match=r"^train\.batch_size = 8: a batch norm .* set train\.batch_size = 2 at least$"
+    ):
+        fit(Supervised(network, F.cross_entropy), Single(), settings(), folder=tmp_path, seed=1)
+
+
 def test_other_errors_keep_their_own_face(tmp_path):
     class Broken(Supervised):
         def forward(self, batch, progress):

@@ -22,7 +22,7 @@ from limbeck.train.checkpoint import load_checkpoint, save_checkpoint
 from limbeck.train.evaluate import evaluating
 from limbeck.train.finished import read_finished, write_finished
 from limbeck.train.log import TrainingLog, finite
-from limbeck.train.memory import out_of_memory_told
+from limbeck.train.memory import wrong_batch_told
 from limbeck.train.runtime import (
     World,
     fixed_shapes,
@@ -85,7 +85,8 @@ def fit(
         tensorboard: whether to write events.
 
     Raises:
-        InputError: no batches, or not what the objective needs of them, out of memory, an unreadable checkpoint, a full disk.
+        InputError: no batches, or not what the objective needs of them, out of memory, batches of one where
+            norms need two, an unreadable checkpoint, a full disk.
         LimbeckError: a training term or the primary figure is no longer finite.
         Stopped: SIGTERM or Ctrl-C; the state is saved.
     """
@@ -209,7 +210,7 @@ class _Run:
         standing, settings = self.standing, self.settings
         with bar(self.name, settings.epochs * self.steps_per_epoch, done=standing.step) as progress:
             while standing.epoch < settings.epochs:
-                with out_of_memory_told(settings, self.device):
+                with wrong_batch_told(settings, self.device):
                     self._train_epoch(training, progress)
                 figures = self._judge(training)
                 self._close_epoch(training, figures)

@@ -1,4 +1,4 @@
-"""How much fits: the largest batch, and one clear line when memory runs out. Nothing here trains."""
+"""How much fits: the largest batch, and one clear line where a batch is too large or too small. Nothing here trains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from limbeck.train.runtime import choose_device, choose_precision, keep_random_s
 from limbeck.train.settings import TrainSettings
 from limbeck.types import Batch
 
-__all__ = ["find_batch_size", "is_out_of_memory", "largest_batch", "out_of_memory_told", "saved_bytes"]
+__all__ = ["find_batch_size", "is_out_of_memory", "largest_batch", "saved_bytes", "wrong_batch_told"]
 
 LARGEST = 256  # above this the rate that a recipe names would have to grow with the batch
 SHARE_OF_CUDA = 0.9  # of the device's memory: evaluation and fragmentation need room too
@@ -33,14 +33,21 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def out_of_memory_told(settings: TrainSettings, device: torch.device) -> Iterator[None]:
-    """Turn running out of memory into one line that says what to change.
+def wrong_batch_told(settings: TrainSettings, device: torch.device) -> Iterator[None]:
+    """Turn running out of memory, and batches of one where norms need two, into one line that says what to change.
 
     Raises:
-        InputError: memory ran out inside the block.
+        InputError: either happened inside the block.
     """
     try:
         yield
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            f"train.batch_size = {settings.batch_size}: a batch norm of a map of one pixel, or of none, needs two samples or "
+            "more; set train.batch_size = 2 at least"
+        ) from error
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
