@@ -21,7 +21,7 @@ def campaign(*options: object) -> str:
 
 def test_killed_runs_end_with_the_same_bits() -> None:
     told = campaign("--kills", 2, "--epochs", 2, "--trials", 2, "--limit", 200, "--seed", 1)
-    assert "2 resumed, 2 bit-identical in all weights, 2 with the same search" in told
+    assert "2 kills bit-identical in all weights, 2 with the same search" in told
     assert "trained again: 0" in told
 
 
