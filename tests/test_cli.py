@@ -23,6 +23,8 @@ from limbeck.cli import main
 from limbeck.console import set_quiet
 from limbeck.errors import InputError
 
+ROOT = Path(__file__).parents[1]
+
 Answer = tuple[int, str, str]
 Limbeck = Callable[..., Answer]
 
@@ -152,6 +154,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         (["predict", "nowhere", "small.json"], "nowhere: no such file or folder"),
         (["report", "nowhere"], "nowhere: no report.json"),
         (["show", "modls"], "did you mean 'models'"),
+        (["show", "faces/quik"], "did you mean 'faces/quick'"),
         (["frobnicate"], "No such command"),
         (["run"], "Missing argument"),
         (["run", "small.json", "--sed", "0"], "--seed"),
@@ -272,6 +275,14 @@ def test_json_is_all_that_stdout_holds(limbeck: Limbeck, finished_run: Path, pic
     assert set(read("show", "losses", "methods")) == {"losses", "methods"}  # type: ignore[call-overload]
     assert "nkd" in read("show", "methods")  # type: ignore[operator]
     assert read("new", "digits") == {"recipe": "digits.toml"}
+
+
+def test_a_recipe_that_ships_is_printed_as_it_stands(limbeck: Limbeck) -> None:
+    code, out, _ = limbeck("show", "faces/quick")
+    assert code == 0
+    assert out == (ROOT / "src/limbeck/recipes/faces/quick.toml").read_text()
+    code, out, _ = limbeck("show", "faces/quick", "--json")
+    assert json.loads(out)["name"] == "faces/quick"
 
 
 @pytest.mark.parametrize(

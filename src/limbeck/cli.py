@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from limbeck.errors import InputError, LimbeckError, unknown_name
+from limbeck.errors import InputError, LimbeckError
 
 __all__ = ["app", "main"]
 
@@ -272,27 +272,19 @@ def report(
 
 @app.command()
 def show(
-    what: Annotated[list[str], typer.Argument(metavar="WHAT", help=", ".join(SHOWN))],
+    what: Annotated[list[str], typer.Argument(metavar="WHAT", help=f"{', '.join(SHOWN)}, or a recipe that ships")],
     as_json: JsonOption = False,
 ) -> None:
-    """List what there is, with one line each."""
-    from limbeck.pipeline.show import show_table
+    """List what there is, with one line each, or print a recipe that ships."""
+    from limbeck.pipeline.show import check_shown, show_table, shown_text
 
-    for name in what:
-        if name not in SHOWN:
-            raise unknown_name("list", name, SHOWN, where="show")
+    check_shown(what, SHOWN)
     if as_json:
         tables = {name: show_table(name) for name in what}
         print(json.dumps(tables if len(what) > 1 else tables[what[0]], indent=2))
         return
     for name in what:
-        table = show_table(name)
-        if name == "schema":
-            print(json.dumps(table, indent=2))
-            continue
-        width = max((len(key) for key in table), default=0)
-        for key, line in table.items():
-            print(f"{key:<{width}}  {line}".rstrip())
+        print(shown_text(name))
 
 
 def main() -> None:

@@ -111,7 +111,7 @@ def test_points_are_known_by_their_layout(tmp_path):
         assert annotated_kind(str(tmp_path / place)) == "points"
         assert find_annotated(str(tmp_path / place), "points") == reader
     with pytest.raises(
-        InputError, match=r'own: looks like pictures for landmarks, .* "faces/quick" with data\.name = "pts"'
+        InputError, match=r'own: looks like pictures for landmarks, .* show faces/quick > .* name = "pts"'
     ):
         refuse_annotated(str(tmp_path / "own"))
     (tmp_path / "own" / "train" / "indoor" / "a.pts").unlink()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from places_run import boxes_folder, masks_folder
+from points_run import faces_folder
 
 from limbeck.errors import InputError
 from limbeck.pipeline import plan
-from limbeck.pipeline.inspect import inspect_data
+from limbeck.pipeline.inspect import inspect_data, inspection_text
 from limbeck.pipeline.new import EFFORTS, recipe_for_data, write_new_recipe
 from limbeck.pipeline.plan import Pace
 from limbeck.recipe import Recipe, read_recipe
@@ -75,9 +77,21 @@ def test_masks_boxes_and_points_are_not_taken_for_classes(tmp_path: Path) -> Non
         (tmp_path / "points", "landmarks"),
     ):
         with pytest.raises(InputError, match=f"looks like pictures for {task}"):
-            inspect_data(str(place))
-        with pytest.raises(InputError, match=f"looks like pictures for {task}"):
             recipe_for_data(str(place), out=tmp_path / "run")
+
+
+def test_what_is_told_of_annotated_pictures(tmp_path: Path) -> None:
+    for place, reader, task, told in (
+        (masks_folder(tmp_path / "masks", {"train": 6, "test": 4}), "masks", "segmentation", "4 test"),
+        (boxes_folder(tmp_path / "boxes", {"train": 6, "val": 4}), "coco", "detection", "train"),
+        (faces_folder(tmp_path / "faces", {"train": 6, "test": 4}), "pts", "landmarks", "5 in each picture"),
+    ):
+        tree = inspect_data(str(place))
+        assert (tree["name"], tree["task"], tree["counts"]["train"] > 0) == (reader, task, True)
+        text = inspection_text(tree)
+        assert told in text
+        assert re.search(rf"start from +limbeck show {tree['recipe']} > mine.toml", text)
+    assert "noticed     crop: the box of the true points" in text
 
 
 def test_an_existing_file_is_not_overwritten(shapes: Path) -> None:

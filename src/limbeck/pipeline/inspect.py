@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from limbeck.data import is_signals, look_at, look_at_signals
+from limbeck.data import is_signals, look_at, look_at_signals, open_data
 from limbeck.data.annotated import annotated_kind, find_annotated
 from limbeck.data.raw import Kind
 from limbeck.errors import InputError
@@ -20,20 +20,42 @@ _TASKS: dict[Kind, tuple[str, str]] = {
 
 
 def inspect_data(data: str) -> dict[str, Any]:
-    """Look at signals or at pictures, as `limbeck new` does; `kind` says which, the rest are `SignalLook`'s or `Look`'s.
+    """Look at signals or at pictures; `kind` says which, the rest are `SignalLook`'s or `Look`'s, or of annotated pictures
+    what a run would make of them.
 
     Raises:
         InputError: nothing there, or what no run can use.
     """
     if is_signals(data):
         return look_at_signals(data).as_json()
-    refuse_annotated(data)
+    if (annotated := annotated_kind(data)) is not None:
+        return _look_at_annotated(data, annotated)
     return {"kind": "pictures", **look_at(data).as_json()}
+
+
+def _look_at_annotated(path: str, kind: Kind) -> dict[str, Any]:
+    name, (task, recipe) = find_annotated(path, kind), _TASKS[kind]
+    splits = open_data(name, path=path)
+    found = splits.report
+    left_out = [f"{count} pictures left out" for count in [found["left_out_count"]] if count]
+    return {
+        "kind": kind,
+        "name": name,
+        "task": task,
+        "counts": found["counts"],
+        "class_names": list(splits.class_names),
+        "picture_size": list(splits.image_size),
+        "problems": [*left_out, *found["warnings"]],
+        "recipe": recipe,
+    }
 
 
 def inspection_text(tree: dict[str, Any]) -> str:
     """The same in lines."""
-    rows = _signal_rows(tree) if tree["kind"] == "signals" else _picture_rows(tree)
+    if tree["kind"] in _TASKS:
+        rows = _annotated_rows(tree)
+    else:
+        rows = _signal_rows(tree) if tree["kind"] == "signals" else _picture_rows(tree)
     return "\n".join(f"{name:<12}{told}" for name, told in rows)
 
 
@@ -68,6 +90,15 @@ def _picture_rows(tree: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _annotated_rows(tree: dict[str, Any]) -> list[tuple[str, str]]:
+    """As those of pictures, with what was noticed and where to go on."""
+    rows = _picture_rows(tree)
+    if tree["kind"] == "points":
+        rows[2] = ("points", f"{len(tree['class_names'])} in each picture")
+    rows += [("noticed", problem) for problem in tree["problems"]]
+    return [*rows, ("task", tree["task"]), ("start from", f"limbeck show {tree['recipe']} > mine.toml")]
+
+
 def refuse_annotated(path: str) -> None:
     """Refuse what is annotated place by place: its folders would be taken for classes.
 
@@ -79,6 +110,6 @@ def refuse_annotated(path: str) -> None:
         return
     task, recipe = _TASKS[kind]
     raise InputError(
-        f'{path}: looks like pictures for {task}, for which recipes are written by hand; start from "{recipe}" with '
-        f'data.name = "{find_annotated(path, kind)}" (see `limbeck show recipes`)'
+        f"{path}: looks like pictures for {task}, for which recipes are written by hand; `limbeck show {recipe} > mine.toml` "
+        f'gives one to start from; in its [data] write name = "{find_annotated(path, kind)}" and the options of that reader'
     )

@@ -1,23 +1,51 @@
-"""`limbeck show`: the literal tables of parts, one line each."""
+"""`limbeck show`: the literal tables of parts, one line each, and the recipes that ship."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
-__all__ = ["show_table"]
+from limbeck.errors import unknown_name
+from limbeck.pipeline.start import list_recipes, recipe_header, recipe_text
+
+__all__ = ["check_shown", "show_table", "shown_text"]
+
+
+def check_shown(names: Collection[str], lists: Collection[str]) -> None:
+    """Refuse what is neither one of the lists nor a recipe that ships.
+
+    Raises:
+        InputError: a name is of neither.
+    """
+    for name in names:
+        if name not in lists and name not in list_recipes():
+            raise unknown_name("recipe" if "/" in name else "list", name, list_recipes() if "/" in name else lists)
+
+
+def shown_text(name: str) -> str:
+    """A list in lines, or a recipe as it stands, comments and all: something to start one's own from."""
+    if name in list_recipes():
+        return recipe_text(name).rstrip("\n")
+    table = show_table(name)
+    if name == "schema":
+        return json.dumps(table, indent=2)
+    width = max((len(key) for key in table), default=0)
+    return "\n".join(f"{key:<{width}}  {line}".rstrip() for key, line in table.items())
 
 
 def show_table(name: str) -> dict[str, Any]:
-    """Names of one kind of part and a line about each; the JSON schema of a recipe for `schema`."""
+    """Names of one kind of part and a line about each; the JSON schema of a recipe for `schema`; of a recipe itself what it
+    is, and its text.
+    """
+    if name in list_recipes():
+        return {"name": name, "about": recipe_header(name), "text": recipe_text(name)}
     if name == "schema":
         from limbeck.recipe import recipe_schema
 
         return recipe_schema()
     if name == "recipes":
-        from limbeck.pipeline.start import list_recipes, recipe_header
-
         return {recipe: recipe_header(recipe) for recipe in list_recipes()}
     has_options = name in ("losses", "methods", "targets")
     return {key: _line(part) + (_options(part) if has_options else "") for key, part in _parts(name).items()}

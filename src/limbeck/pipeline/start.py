@@ -11,7 +11,15 @@ from typing import Any
 from limbeck.errors import InputError, unknown_name
 from limbeck.recipe import Recipe, parse_recipe, read_recipe
 
-__all__ = ["is_bare_data", "list_recipes", "open_recipe", "parse_changes", "recipe_header", "recipe_notes"]
+__all__ = [
+    "is_bare_data",
+    "list_recipes",
+    "open_recipe",
+    "parse_changes",
+    "recipe_header",
+    "recipe_notes",
+    "recipe_text",
+]
 
 
 def list_recipes() -> list[str]:
