@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from pathlib import Path
 
@@ -180,7 +181,7 @@ def test_points_come_back_into_the_picture_by_its_box(run: Path, tmp_path: Path)
     assert float(told["r4"]) == pytest.approx(float(found.radii[0, 4]), abs=2e-3)
 
 
-def test_boxes_that_cannot_be_read_end_in_one_line(run: Path, tmp_path: Path) -> None:
+def test_boxes_that_cannot_be_read_are_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "boxes.csv"
     file.write_text("name,x1,y1,x2,y2\na.png,1,2,three,4\n")
     with pytest.raises(InputError, match=r"boxes.csv, line 2: expected the columns"):
@@ -198,8 +199,14 @@ def test_boxes_that_cannot_be_read_end_in_one_line(run: Path, tmp_path: Path) ->
         predict_files(str(run), [tmp_path / "a.png"], boxes=file)
     face(2)[0].save(tmp_path / "b.png")
     file.write_text("name,x1,y1,x2,y2\na.png,1,2,30,40\nb.png,500,500,600,600\n")
-    with pytest.raises(InputError, match=r"boxes\.csv, line 3: .*b\.png: "):
-        predict_files(str(run), [tmp_path / "a.png", tmp_path / "b.png"], boxes=file)
+    capsys.readouterr()
+    (row,) = predict_files(str(run), [tmp_path / "a.png", tmp_path / "b.png"], boxes=file)  # one slip stops no batch
+    assert Path(row["file"]).name == "a.png"
+    assert re.search(r"left out: .*boxes\.csv, line 3: .*b\.png: the box 500, .* does not show", capsys.readouterr().err)
+    with pytest.raises(InputError, match="none of the pictures could be read, or none shows its box"):
+        predict_files(str(run), [tmp_path / "b.png"], boxes=file)
+    predict_files(str(run), [tmp_path / "a.png"])
+    assert "without --boxes each picture is taken for a crop" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import numpy as np
 from limbeck.errors import InputError
 from limbeck.pictures import fit_window, padded_window, shows_something
 
-__all__ = ["Box", "FoundPoints", "as_boxes", "cut_box", "found_points"]
+__all__ = ["Box", "FoundPoints", "as_boxes", "crop_window", "cut_box", "found_points"]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of a picture."""
@@ -70,16 +70,13 @@ def as_boxes(boxes: Any, count: int | None) -> list[Box] | None:
     return [(left, top, right, bottom) for left, top, right, bottom in found.tolist()]
 
 
-def cut_box(
-    picture: np.ndarray, box: Box, size: tuple[int, int], crop: Mapping[str, Any], *, where: str = "picture"
-) -> tuple[np.ndarray, Box]:
-    """[H, W, 3] uint8 of `size`, cut out around a box as training cut its own, and the window that it shows.
+def crop_window(box: Box, crop: Mapping[str, Any], shape: tuple[int, ...], *, where: str = "picture") -> Box:
+    """What is cut out of a picture around a box, as training did it.
 
     Args:
-        picture: [h, w, 3] uint8.
-        box: in its pixels.
-        size: (height, width) that the model takes.
+        box: in the picture's pixels.
         crop: `pad`, `pad_pixels` and `square`, as training had them; empty = the box itself.
+        shape: [height, width, ...] of the picture.
         where: what the picture is called in errors.
 
     Raises:
@@ -87,9 +84,28 @@ def cut_box(
     """
     known = {key: crop[key] for key in ("pad", "pad_pixels", "square") if key in crop}
     window = padded_window(box, **known) if known else box
-    if not shows_something(window, picture.shape[:2]):
-        edges, (height, width) = ", ".join(f"{edge:g}" for edge in box), picture.shape[:2]
-        raise InputError(f"{where}: the box {edges} does not show it; it has {width} x {height} pixels")
+    if not shows_something(window, shape[:2]):
+        edges = ", ".join(f"{edge:g}" for edge in box)
+        raise InputError(f"{where}: the box {edges} does not show it; it has {shape[1]} x {shape[0]} pixels")
+    return window
+
+
+def cut_box(
+    picture: np.ndarray, box: Box, size: tuple[int, int], crop: Mapping[str, Any], *, where: str = "picture"
+) -> tuple[np.ndarray, Box]:
+    """[H, W, 3] uint8 of `size`, cut out around a box as training cut its own, and the window that it shows.
+
+    Args:
+        picture: [h, w, 3] uint8.
+        box: as of `crop_window`, like the two that follow the size.
+        size: (height, width) that the model takes.
+        crop: see above.
+        where: see above.
+
+    Raises:
+        InputError: the box does not show the picture.
+    """
+    window = crop_window(box, crop, picture.shape, where=where)
     return fit_window(picture, window, size), window
 
 

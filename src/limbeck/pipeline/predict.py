@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from limbeck.console import bar, warn
 from limbeck.deployed import ClassMaps, DeployedModel, FoundBoxes, FoundPoints, Prediction, load, save_map
+from limbeck.deployed.points import Box, crop_window
 from limbeck.errors import InputError
 from limbeck.files import write_json, write_text
 from limbeck.pictures import PICTURE_SUFFIXES, UnreadablePicture, decode, find_by_path_end, list_pictures
@@ -94,6 +95,8 @@ def predict_files(
     if boxes is not None and deployed.task != "landmarks":
         raise InputError(f"--boxes: a model for {deployed.task} takes whole pictures; leave it out")
     pictures, places = find_pictures(files), None
+    if boxes is None and deployed.task == "landmarks" and "crop" in deployed.metadata:
+        warn("without --boxes each picture is taken for a crop, as the model was trained on")
     if boxes is not None:
         pictures, places = _with_boxes(pictures, read_boxes(boxes), boxes)
     named: dict[Path, str] = {}
@@ -125,7 +128,9 @@ def predict_files(
         read += 1
         rows += rows_of(path, said, place)
     if not read:
-        raise InputError("none of the pictures could be read")
+        raise InputError(
+            "none of the pictures could be read" + (", or none shows its box" if boxes is not None else "")
+        )
     return rows
 
 
@@ -201,37 +206,28 @@ def _answers(
     deployed: DeployedModel, paths: list[Path], boxes: list[ListedBox] | None = None
 ) -> Iterator[tuple[Path, Any, int]]:
     """Each picture that can be read, with its batch's answer and its place there."""
+    crop = deployed.metadata.get("crop") or {}
     with bar("predict", len(paths), unit="picture") as progress:
         for start in range(0, len(paths), BATCH):
             chunk, pictures = [], []
-            places: list[ListedBox] = []
+            places: list[Box] = []
             for number, path in enumerate(paths[start : start + BATCH], start=start):
                 try:
-                    pictures.append(decode(path))
-                    chunk.append(path)
-                    places += [] if boxes is None else [boxes[number]]
-                except UnreadablePicture as error:
+                    picture, here = decode(path), []
+                    if boxes is not None:
+                        here = [boxes[number].edges]
+                        crop_window(here[0], crop, picture.shape, where=f"{boxes[number].where}: {path}")
+                except (UnreadablePicture, InputError) as error:
                     warn(f"left out: {error}")
+                    continue
+                pictures.append(picture)
+                chunk.append(path)
+                places += here
             if pictures:
-                said = _asked(deployed, chunk, pictures, places)
+                said = deployed.predict(pictures, boxes=places or None)
                 for place, path in enumerate(chunk):
                     yield path, said, place
             progress.advance(len(paths[start : start + BATCH]))
-
-
-def _asked(deployed: DeployedModel, paths: list[Path], pictures: list[Any], boxes: list[ListedBox]) -> Any:
-    """What the model says; of a box that does not show its picture, the line and the picture are named."""
-    if not boxes:
-        return deployed.predict(pictures)
-    try:
-        return deployed.predict(pictures, boxes=[box.edges for box in boxes])
-    except InputError:  # it knows places in the batch only
-        for path, picture, box in zip(paths, pictures, boxes, strict=True):
-            try:
-                deployed.predict([picture], boxes=[box.edges])
-            except InputError as error:
-                raise InputError(f"{box.where}: {path}: {error}") from None
-        raise
 
 
 def predictions_csv(rows: list[dict[str, Any]]) -> str:

@@ -77,7 +77,10 @@ def _judged_pictures(model: str, deployed: DeployedModel, data: str, kind: Any) 
         fields = {field: section[field] for field in ("image_column", "label_column", "group_by") if field in section}
     pictures = read_annotated(data, kind=kind, name=name, fields=fields, options=options, **form)
     if pictures.class_names != deployed.class_names:
-        ours, theirs = ", ".join(deployed.class_names), ", ".join(pictures.class_names)
+        ours, theirs = (
+            ", ".join(names[:20]) + (f" ... ({len(names)} in all)" if len(names) > 20 else "")
+            for names in (deployed.class_names, pictures.class_names)
+        )
         raise InputError(
             f"{data}: its classes are {theirs}; the model's are {ours}, and both must be the same, in order"
         )
