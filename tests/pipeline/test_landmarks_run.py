@@ -202,7 +202,9 @@ def test_boxes_that_cannot_be_read_are_told(run: Path, tmp_path: Path, capsys: p
     capsys.readouterr()
     (row,) = predict_files(str(run), [tmp_path / "a.png", tmp_path / "b.png"], boxes=file)  # one slip stops no batch
     assert Path(row["file"]).name == "a.png"
-    assert re.search(r"left out: .*boxes\.csv, line 3: .*b\.png: the box 500, .* does not show", capsys.readouterr().err)
+    assert re.search(
+        r"left out: .*boxes\.csv, line 3: .*b\.png: the box 500, .* does not show", capsys.readouterr().err
+    )
     with pytest.raises(InputError, match="none of the pictures could be read, or none shows its box"):
         predict_files(str(run), [tmp_path / "b.png"], boxes=file)
     predict_files(str(run), [tmp_path / "a.png"])

@@ -276,6 +276,15 @@ def test_a_search_whose_budget_nothing_meets_says_the_fastest(tmp_path: Path) ->
     assert not (tmp_path / "run" / "stages" / "train").exists()
 
 
+def test_a_run_of_another_task_is_not_written_over(tmp_path: Path) -> None:
+    write_json(tmp_path / "run" / "recipe.json", {"task": "landmarks"})
+    with pytest.raises(
+        InputError, match=r'run: holds a run of task = "landmarks", this recipe is of "classification"; give'
+    ):
+        run_recipe(small_recipe(), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text()) == {"task": "landmarks"}
+
+
 def test_two_commands_cannot_work_in_one_folder(tmp_path: Path) -> None:
     from limbeck.pipeline.folder import RunFolder
 

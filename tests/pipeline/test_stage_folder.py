@@ -124,3 +124,38 @@ def test_the_address_of_a_stream_is_all_that_is_known_of_it(tmp_path: Path) -> N
     data = {"name": "streamed_digits:read", "image_size": 16, "options": {}}
     found = Context(small_recipe(data=data), RunFolder(tmp_path / "run")).inputs("data")["data"]
     assert {"path", "validation_path", "test_path"} <= set(found)
+
+
+def test_a_stage_whose_files_are_gone_or_cut_short_is_redone_from_what_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, done = RunFolder(tmp_path), []
+
+    def work(folder: Path) -> dict[str, Any]:
+        done.append([path.name for path in sorted(folder.iterdir())])
+        (folder / "fit").mkdir(exist_ok=True)
+        (folder / "fit" / "weights").write_text("trained")
+        (folder / "model").write_text("whole")
+        (tmp_path / "export").mkdir(exist_ok=True)
+        (tmp_path / "export" / "model.onnx").write_text("file")
+        return {}
+
+    def again() -> list[list[str]]:
+        run.do("train/student", {"epochs": 1}, work, also=tmp_path / "export")
+        return done
+
+    assert len(again()) == len(again()) == 1
+    (tmp_path / "stages/train/student/model").write_text("who")
+    assert len(again()) == 2
+    assert "fit" in done[1]  # nothing is trained again that was
+    assert "train/student: redone, because" in (told := capsys.readouterr().err)
+    assert "model has 3 bytes in place of 5" in told
+    shutil.rmtree(tmp_path / "export")
+    assert len(again()) == 3
+    assert "export/model.onnx is gone" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "stages/train/student/fit")  # for going on, which is over
+    assert len(again()) == 3
+    report = tmp_path / "stages/train/student/report.json"
+    report.write_text(report.read_text()[:20])
+    with pytest.raises(InputError, match=r"report\.json: .*; delete the file to redo the stage"):
+        again()

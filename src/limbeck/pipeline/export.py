@@ -48,7 +48,7 @@ def export(context: Context, models: dict[str, str], upstream: dict[str, Any]) -
                     artifacts["student_int8"] = _described(context, Artifact(**int8.pop("artifact")))
         return {"artifacts": artifacts, "parity": parity, "int8": int8}
 
-    return context.folder.do("export", inputs, work, world=context.world)
+    return context.folder.do("export", inputs, work, world=context.world, also=context.folder.export)
 
 
 def _case(context: Context, name: str, stage: str) -> Case:

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class StageRecord:
         inputs: what was read, for telling what changed.
         result: the stage's own figures.
         seconds: wall time of the work over all its restarts, but for what a kill cut off before it could be noted.
+        files: bytes of each file that it left, by its path in the run's folder.
     """
 
     name: str
@@ -38,6 +39,7 @@ class StageRecord:
     inputs: dict[str, Any]
     result: dict[str, Any]
     seconds: float
+    files: dict[str, int] = field(default_factory=dict)
 
 
 class RunFolder:
@@ -65,9 +67,15 @@ class RunFolder:
         path = self.stage(name) / "report.json"
         if not path.exists():
             return None
-        tree = read_json(path)
         try:
-            return StageRecord(tree["stage"], tree["fingerprint"], tree["inputs"], tree["result"], tree["seconds"])
+            tree = read_json(path)
+        except InputError as error:
+            raise InputError(f"{error}; delete the file to redo the stage") from error
+        try:
+            files = dict(tree.get("files", {}))
+            return StageRecord(
+                tree["stage"], tree["fingerprint"], tree["inputs"], tree["result"], tree["seconds"], files
+            )
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"{path}: not a stage report (field {error} is missing); delete the file to redo the stage"
@@ -92,8 +100,9 @@ class RunFolder:
         *,
         world: World | None = None,
         together: bool = False,
+        also: Path | None = None,
     ) -> StageRecord:
-        """Run a stage, unless it is finished with the same inputs; say so when an input changed.
+        """Run a stage, unless it is finished with the same inputs and has its files still; say why when it is redone.
 
         Every process of a distributed run calls this for the same stages in the same order. What is finished is rank 0's
         to say, and its record is everyone's: processes that judged for themselves could wait for each other for ever.
@@ -104,6 +113,7 @@ class RunFolder:
             work: does the stage inside its folder and returns its result; it must go on where it was when called again.
             world: the processes of this run; None = this one alone.
             together: whether all processes work along, or rank 0 alone while the others wait.
+            also: a folder of the run, beside the stage's own, whose files are this stage's too.
         """
         world = world or World()
         inputs = {"format": FORMAT, **inputs}
@@ -131,8 +141,9 @@ class RunFolder:
                 raise
             record = StageRecord(name, key, inputs, result, round(time.perf_counter() - started, 3))
         if world.writes:
+            record = replace(record, files=self._sizes(folder, also))
             tree = {"stage": name, "fingerprint": key, "inputs": inputs, "result": result, "seconds": record.seconds}
-            write_json(folder / "report.json", tree)
+            write_json(folder / "report.json", {**tree, "files": record.files})
             begun.unlink()
         return world.share(record)
 
@@ -140,11 +151,33 @@ class RunFolder:
         """The record of a stage that was done with the same inputs, here or by a sibling; what is outdated is deleted."""
         done = self.record(name)
         if done is not None and done.fingerprint == key:
-            return done
+            if (lost := self._lost(done)) is None:
+                return done
+            say(f"{name}: redone, because {lost}")  # what its work can go on with stays: a finished training, a ledger
+            (self.stage(name) / "report.json").unlink()
+            return None
         if done is not None:
             say(f"{name}: redone, because {changed(done.inputs, inputs)}")
             self._clear(name)
         return self._borrow(name, key)
+
+    def _sizes(self, *folders: Path | None) -> dict[str, int]:
+        """Bytes of the files right in some folders; what lies deeper is for going on after a kill, or for looking at."""
+        found = (
+            path for folder in folders if folder is not None and folder.is_dir() for path in sorted(folder.iterdir())
+        )
+        ours = (path for path in found if path.is_file() and path.name not in ("begun.json", "report.json"))
+        return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in ours}
+
+    def _lost(self, done: StageRecord) -> str | None:
+        """What a finished stage left that is no longer there as it was, in words."""
+        for name, size in done.files.items():
+            path = self.path / name
+            if not path.is_file():
+                return f"{path} is gone"
+            if path.stat().st_size != size:
+                return f"{path} has {path.stat().st_size:,} bytes in place of {size:,}"
+        return None
 
     def _clear(self, name: str) -> None:
         """Delete a stage, renamed first: a kill midway leaves nothing where a stage with other inputs would look."""

@@ -68,6 +68,7 @@ def run_recipe(
     with folder.lock() if context.is_writer else contextlib.nullcontext():
         started = time.time()
         if context.is_writer:  # one process looks, downloads and complains; then the data is there for the others
+            _refuse_another_task(recipe, folder)
             resolve(context)
             write_json(folder.path / "recipe.json", recipe.resolved())
         world.wait()
@@ -84,6 +85,19 @@ def run_recipe(
     if refused:
         raise GateFailed(f"{folder.path}: {'; '.join(refused)}")
     return report
+
+
+def _refuse_another_task(recipe: Recipe, folder: RunFolder) -> None:
+    """A run of another task is no earlier form of this one, and would be deleted stage by stage."""
+    try:
+        earlier = read_json(folder.path / "recipe.json")["task"]
+    except (InputError, KeyError, TypeError):  # none, or none that says so
+        return
+    if earlier != recipe.task:
+        raise InputError(
+            f'{folder.path}: holds a run of task = "{earlier}", this recipe is of "{recipe.task}"; give it another name, or '
+            "another folder by --out"
+        )
 
 
 def _stages(context: Context, last: int) -> dict[str, StageRecord]:
