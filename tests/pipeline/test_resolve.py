@@ -44,6 +44,14 @@ from limbeck.pipeline.run import run_recipe
             r"teacher\.options\.num_classes: is no option of a model; the recipe",
         ),
         ({"distill__options": {"ce": "abc"}}, "distill: .*option ce = 'abc': expected a number"),
+        (
+            {"teacher": None, "distill": {"method": "ps_kd"}, "train__label_smoothing": 0.1},
+            r"distill: .*no loss of the labels by themselves that train\.label_smoothing could change",
+        ),
+        (
+            {"teacher": None, "distill": {"method": "label_smoothing"}, "data__class_weights": "balanced"},
+            r'distill: .* that data\.class_weights = "balanced" could change',
+        ),
         ({"export__exporter": "onx"}, "did you mean 'onnx'"),
     ],
 )

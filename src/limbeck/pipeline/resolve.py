@@ -8,6 +8,7 @@ from pathlib import Path
 
 from limbeck.console import warn
 from limbeck.data import Augment
+from limbeck.distill import TASK, Distillation
 from limbeck.errors import InputError
 from limbeck.export import EXPORTERS
 from limbeck.measure import open_device
@@ -87,6 +88,7 @@ def resolve(context: Context, *, warns: bool = True) -> None:
         others = [networks[one] for one in lesson.others]
         graph = build_graph(context, lesson, networks[lesson.name], others, example=example)
         _check_batches(context, lesson, graph.needs())
+        _check_criterion(context, lesson, graph)
         if lesson.assistant is None or lesson.assistant.weights is None:
             cached += check_cache(context, graph, lesson.train, seed=lesson.seed)
     _check_disk(context, sum(network.params() for network in networks.values()), max(0, cached - kept_bytes(context)))
@@ -119,6 +121,20 @@ def _check_batches(context: Context, lesson: Lesson, needs: frozenset[str]) -> N
         context.loader(settings, seed=lesson.seed, unlabelled=True, needs=needs)
     except InputError as error:
         raise InputError(f"{lesson.where}: {error}") from error
+
+
+def _check_criterion(context: Context, lesson: Lesson, graph: Distillation) -> None:
+    """What changes the labels' own loss must not be asked for where the method has none."""
+    if any(edge.term.loss == TASK for edge in graph.edges):
+        return
+    for field, is_asked in (
+        ("train.label_smoothing", lesson.train.label_smoothing > 0),
+        ('data.class_weights = "balanced"', context.recipe.data.class_weights != "none"),
+    ):
+        if is_asked:
+            raise InputError(
+                f"{lesson.where}: this method has no loss of the labels by themselves that {field} could change"
+            )
 
 
 def _teaching(context: Context, name: str, model: TrainedModel) -> Network:
