@@ -278,3 +278,4 @@ def test_events_tell_what_happens(tmp_path):
     names = [name for name, _ in told]
     count = next(record["proposals"] for name, record in told if name == "proposed")
     assert names == ["seed", "proposed", *["judged"] * count, "chosen"]
+    assert all(record["latency_ms"] > 0 and record["accuracy"] is not None for name, record in told if name == "judged")

@@ -265,7 +265,7 @@ class _Adaptation:
             if evaluation.state != "complete":
                 outcome = {"state": "failed", "accuracy": None, "seconds": round(evaluation.seconds, 3)}
                 write_json(Path(point["folder"]) / OUTCOME, outcome | {"reason": evaluation.reason})
-            self._tell("judged", {"step": current.step + 1, **proposals[point["index"]], **asdict(evaluation)})
+            self._tell("judged", {"step": current.step + 1, **asdict(evaluation), **proposals[point["index"]]})
         return [read_json(_proposal_folder(folder, index) / OUTCOME) for index in range(len(proposals))]
 
     def _choose(
