@@ -275,7 +275,7 @@ def show(
     what: Annotated[list[str], typer.Argument(metavar="WHAT", help=f"{', '.join(SHOWN)}, or a recipe that ships")],
     as_json: JsonOption = False,
 ) -> None:
-    """List what there is, with one line each, or print a recipe that ships."""
+    """List what there is, or print a recipe."""
     from limbeck.pipeline.show import check_shown, show_table, shown_text
 
     check_shown(what, SHOWN)

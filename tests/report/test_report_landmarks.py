@@ -102,6 +102,7 @@ def test_the_page_says_what_it_shows(report):
     assert "a.png" in page.text
     assert "b.png" not in page.text  # what is not inside the page is not shown
     assert "86.00 % to 90.00 %" in page.text
+    assert "Classes" not in page.text
 
 
 def test_words_turn_with_the_figure(report):

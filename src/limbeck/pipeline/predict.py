@@ -82,6 +82,8 @@ def predict_files(
     """
     deployed = load(model)
     if deployed.takes_signals:
+        if boxes is not None:
+            raise InputError("--boxes: a model of signals takes recordings or frames; leave it out")
         from limbeck.pipeline.annotations import check_annotations
         from limbeck.pipeline.predict_signals import predict_signals
 

@@ -302,7 +302,8 @@ def seeds_text(report: dict[str, Any]) -> str:
 
 def summary_text(report: dict[str, Any]) -> str:
     """The table that ends a run in the terminal."""
-    lines = [f"{'model':<16}{'primary':>9}{'ECE':>8}{'median ms':>11}{'p90 ms':>9}{'size kB':>9}{'params':>11}"]
+    named = next((model["primary"]["name"] for model in report["models"] if model.get("primary")), "primary")
+    lines = [f"{'model':<16}{named:>9}{'ECE':>8}{'median ms':>11}{'p90 ms':>9}{'size kB':>9}{'params':>11}"]
     for model in report["models"]:
         if model.get("withheld"):
             lines.append(f"{model['name']:<16}withheld: {model['withheld']}")
