@@ -114,7 +114,10 @@ def test_points_are_known_by_their_layout(tmp_path):
         InputError, match=r'own: looks like pictures for landmarks, .* show faces/quick > .* name = "pts"'
     ):
         refuse_annotated(str(tmp_path / "own"))
-    (tmp_path / "own" / "train" / "indoor" / "a.pts").unlink()
+    (tmp_path / "own" / "train" / "indoor" / "a.pts").rename(tmp_path / "own" / "train" / "indoor" / "a.PTS")
+    assert annotated_kind(str(tmp_path / "own")) == "points"
+    assert len(read_pts(str(tmp_path / "own")).splits["train"].pictures) == 1
+    (tmp_path / "own" / "train" / "indoor" / "a.PTS").unlink()
     assert annotated_kind(str(tmp_path / "own")) is None
     refuse_annotated(str(tmp_path / "own"))
 

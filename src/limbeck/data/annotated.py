@@ -18,6 +18,7 @@ from limbeck.data.inspect import inspect_pictures
 from limbeck.data.look import LABEL_COLUMNS
 from limbeck.data.open import OPENERS
 from limbeck.data.picture_set import PictureSet
+from limbeck.data.point_sets import pts_beside
 from limbeck.data.raw import Kind
 from limbeck.data.readers import read_raw
 from limbeck.data.review import Review
@@ -85,7 +86,7 @@ def _point_layout(place: Path) -> str | None:
 
 
 def _has_pts(place: Path) -> bool:
-    return any(Path(one).with_suffix(".pts").is_file() for one in islice(list_pictures(place), _SAMPLE))
+    return any(pts_beside(one).is_file() for one in islice(list_pictures(place), _SAMPLE))
 
 
 def _has_point_tables(place: Path) -> bool:

@@ -23,7 +23,15 @@ from limbeck.errors import InputError
 from limbeck.pictures import list_pictures
 from limbeck.point_schemes import choose_scheme
 
-__all__ = ["from_first_pixel", "groups_of", "points_data", "read_point_table", "read_pts", "read_pts_file"]
+__all__ = [
+    "from_first_pixel",
+    "groups_of",
+    "points_data",
+    "pts_beside",
+    "read_point_table",
+    "read_pts",
+    "read_pts_file",
+]
 
 Normalizers = Mapping[str, Sequence[int | Sequence[int]]]
 
@@ -71,7 +79,7 @@ def read_pts(
     splits = {}
     for name, folder in folders.items():
         pictures = list(list_pictures(folder))
-        paired = [picture for picture in pictures if _beside(picture).is_file()]
+        paired = [picture for picture in pictures if pts_beside(picture).is_file()]
         if not paired:
             raise InputError(f"{folder}: no picture has a .pts file of the same name beside it")
         if len(paired) < len(pictures):
@@ -245,7 +253,7 @@ def pts_split(
     for row, picture in enumerate(pictures):
         named = (Path(picture).parent.name,) if subsets is None else subsets[row]
         try:
-            points = from_first_pixel(read_pts_file(_beside(picture)), first_pixel)
+            points = from_first_pixel(read_pts_file(pts_beside(picture)), first_pixel)
             found.append(PointAnnotation(points, subsets=named))
         except InputError as error:
             found.append(error)
@@ -282,8 +290,10 @@ def from_first_pixel(points: np.ndarray, first_pixel: float) -> np.ndarray:
     return points + np.float32(0.5 - first_pixel)
 
 
-def _beside(picture: str) -> Path:
-    return Path(picture).with_suffix(".pts")
+def pts_beside(picture: str) -> Path:
+    """The `.pts` file of a picture, whose ending may be written large as the picture's may."""
+    small, large = (Path(picture).with_suffix(ending) for ending in (".pts", ".PTS"))
+    return large if large.is_file() and not small.is_file() else small
 
 
 _FORMS = {

@@ -104,7 +104,8 @@ def check_budget(context: Context, network: Network, where: str, folder: Path) -
     broken = ceilings_of(context).violations(**figures)
     if broken:
         raise InputError(
-            f"{where}: {'; '.join(broken)} on {budget.target}; take a smaller model, width_multiplier or input_size, or, of classes, a [search]"
+            f"{where}: {'; '.join(broken)} on {budget.target}; take a smaller model, width_multiplier or input_size, or, "
+            "of classes, a [search]"
         )
     return figures
 

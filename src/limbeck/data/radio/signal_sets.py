@@ -6,6 +6,7 @@ Not here: RadioML's own forms (`radioml`, `radioml_2018`), recordings (`sigmf`).
 from __future__ import annotations
 
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -127,7 +128,7 @@ def read_npz(path: Path) -> Signals:
                 found["X"] = mapped_entry(path, "X.npy")
     except (
         ValueError, zipfile.BadZipFile, zlib.error, OSError, EOFError, struct.error, KeyError, TypeError, AttributeError,
-        RuntimeError, MemoryError, OverflowError,
+        RuntimeError, MemoryError, OverflowError, tokenize.TokenError,
     ) as error:  # fmt: skip
         # all of these are what damaged bytes were seen to end in; RuntimeError also of one that is encrypted
         told = " ".join(str(error).split())[:200] or type(error).__name__
