@@ -13,7 +13,16 @@ from typing import Any
 
 from limbeck.errors import InputError
 
-__all__ = ["atomic_path", "file_sha256", "fingerprint", "hold_lock", "read_json", "write_json", "write_text"]
+__all__ = [
+    "atomic_path",
+    "file_sha256",
+    "fingerprint",
+    "hold_lock",
+    "read_json",
+    "read_lines",
+    "write_json",
+    "write_text",
+]
 
 _HELD: set[Path] = set()  # record locks do not exclude a second holder in the same process
 
@@ -56,6 +65,18 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all; NaN and infinity are refused (they are not JSON)."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        InputError: the file cannot be read, or is not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as text ({getattr(error, 'strerror', None) or error})") from error
 
 
 def read_json(path: str | Path) -> Any:

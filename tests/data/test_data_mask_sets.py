@@ -126,6 +126,9 @@ def test_folders_of_equal_names(tmp_path, outer):
     assert splits.class_names == tuple(NAMES)
     assert (len(splits.train), len(splits.test)) == (6, 3)
     assert np.array_equal(splits.train.targets.mask(3), mask_of(3))
+    (tmp_path / "classes.txt").write_bytes(b"road\nstra\xdfe\n")
+    with pytest.raises(InputError, match=r"classes\.txt: not readable as text \('utf-8' codec"):
+        opened("masks", tmp_path)
 
 
 def test_names_match_below_folders_and_whatever_the_ending(tmp_path):
@@ -203,6 +206,9 @@ def test_voc_segmentation(tmp_path, below):
     assert np.array_equal(splits.train.targets.mask(1), mask_of(2, values=(0, 20, 255)))
     with pytest.raises(InputError, match=r"trainaug\.txt: no such list of pictures; there are: train, val"):
         read_raw("voc_segmentation", {"path": str(tmp_path)}, options={"train_list": "trainaug"})
+    (lists / "train.txt").write_bytes(b"\xff\xfe0\n")
+    with pytest.raises(InputError, match=r"train\.txt: not readable as text"):
+        opened("voc_segmentation", tmp_path)
 
 
 # ---- what is refused

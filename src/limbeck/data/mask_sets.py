@@ -16,6 +16,7 @@ from limbeck.data.raw import RawData, RawSplit
 from limbeck.data.slips import too_many
 from limbeck.data.table import PictureColumn, find_table_files, read_table_splits, schema_class_names, table_column
 from limbeck.errors import InputError
+from limbeck.files import read_lines
 from limbeck.pictures import list_pictures
 
 __all__ = ["match_masks", "read_masks"]
@@ -71,7 +72,7 @@ def read_masks(
         folder = existing_folder(path, "data.path")
         splits = _read_folders(folder, image_folder, mask_folder, warnings)
         if not names and (folder / "classes.txt").is_file():
-            lines = (folder / "classes.txt").read_text(encoding="utf-8").splitlines()
+            lines = read_lines(folder / "classes.txt")
             names = [line.strip() for line in lines if line.strip()]
     else:
 

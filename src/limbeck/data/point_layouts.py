@@ -17,6 +17,7 @@ from limbeck.data.point_crops import CropPolicy
 from limbeck.data.point_sets import from_first_pixel, points_data, pts_split
 from limbeck.data.raw import PointAnnotation, RawData, RawSplit
 from limbeck.errors import InputError
+from limbeck.files import read_lines
 from limbeck.pictures import list_pictures
 
 __all__ = ["read_300w", "read_cofw", "read_wflw"]
@@ -180,10 +181,7 @@ def _wflw_split(file: Path, root: Path) -> RawSplit:
     folder = next((one for one in (root / "WFLW_images", *sorted(root.rglob("WFLW_images"))) if one.is_dir()), None)
     if folder is None:
         raise InputError(f"{root}: no folder WFLW_images here or below")
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: not readable ({error})") from error
+    lines = read_lines(file)
     pictures, found, names = [], [], []
     for number, line in enumerate(lines, 1):
         words = line.split()

@@ -15,6 +15,7 @@ import numpy as np
 from limbeck.data.folder import existing_folder, read_class_folders
 from limbeck.data.raw import RawData, RawSplit
 from limbeck.errors import InputError
+from limbeck.files import read_lines
 
 __all__ = ["read_cifar10", "read_cifar100", "read_imagenet", "read_tiny_imagenet"]
 
@@ -54,7 +55,7 @@ def read_tiny_imagenet(path: str | None = None) -> RawData:
             )
     warnings: list[str] = []
     train = read_class_folders(root / "train", warnings, below="images")
-    rows = [line.split("\t") for line in annotations.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [line.split("\t") for line in read_lines(annotations) if line.strip()]
     if any(len(row) < 2 for row in rows):
         raise InputError(f"{annotations}: expected lines of file name, tab, class")
     paths = [str(root / "val" / "images" / row[0]) for row in rows]
@@ -136,7 +137,7 @@ def _named(train: RawSplit, test: RawSplit, words: Path, warnings: list[str]) ->
     index = {wnid: place for place, wnid in enumerate(wnids)}
     called: dict[str, str] = {}
     if words.exists():
-        for line in words.read_text(encoding="utf-8").splitlines():
+        for line in read_lines(words):
             wnid, _, text = line.replace("\t", " ").partition(" ")
             called[wnid] = text.split(",")[0].strip()
     names = [called.get(wnid) or wnid for wnid in wnids]

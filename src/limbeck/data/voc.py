@@ -8,6 +8,7 @@ from pathlib import Path
 
 from limbeck.data.folder import existing_folder
 from limbeck.errors import InputError
+from limbeck.files import read_lines
 
 __all__ = ["VOC_CLASSES", "find_voc", "read_voc_list"]
 
@@ -53,7 +54,7 @@ def read_voc_list(root: Path, kind: str, name: str) -> list[str]:
     if not file.is_file():
         there = ", ".join(sorted(each.stem for each in folder.glob("*.txt"))) or "none"
         raise InputError(f"{file}: no such list of pictures; there are: {there}")
-    stems = [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    stems = [line.split()[0] for line in read_lines(file) if line.strip()]
     if not stems:
         raise InputError(f"{file}: names no pictures")
     return stems
