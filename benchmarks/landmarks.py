@@ -70,8 +70,8 @@ def train_all(asked: argparse.Namespace) -> None:
                 continue
             if time.monotonic() - started > 60 * asked.minutes:
                 return
-            before = base if folder != base else None if asked.after is None else earlier(asked, seed)
-            if before is not None and not folder.exists():
+            before = base if folder != base else earlier(asked, seed)
+            if before is not None and before.exists() and not folder.exists():
                 copy = folder.with_name("copy")
                 shutil.rmtree(copy, ignore_errors=True)
                 shutil.copytree(before, copy, ignore=shutil.ignore_patterns(FINISHED))
@@ -88,9 +88,9 @@ def finished(folder: Path) -> bool:
     return (folder / FINISHED).exists()
 
 
-def earlier(asked: argparse.Namespace, seed: int) -> Path:
-    """The folder of teachers and the plain student of an earlier call."""
-    return asked.after / f"seed-{seed}" / "base"
+def earlier(asked: argparse.Namespace, seed: int) -> Path | None:
+    """The folder of teachers and the plain student of an earlier call, which need not have this seed."""
+    return None if asked.after is None else asked.after / f"seed-{seed}" / "base"
 
 
 def recipe(asked: argparse.Namespace, seed: int, use: str, form: str) -> Recipe:
@@ -102,7 +102,7 @@ def recipe(asked: argparse.Namespace, seed: int, use: str, form: str) -> Recipe:
         training |= {"threads": 1, "device": "cpu"}
     changes = {"seed": seed, "data.path": asked.data, "distill.options": {"use": use, "variant": form}}
     if asked.onward:
-        changes["student.pretrained"] = str(earlier(asked, seed) / "stages" / "train" / "plain")
+        changes["student.pretrained"] = f"{earlier(asked, seed)}/stages/train/plain"
     return parse_recipe(
         tree, where=str(RECIPE), changes=changes | parse_changes(asked.set), default_name="two_teachers"
     )
