@@ -19,6 +19,7 @@ from limbeck.data.raw import BoxAnnotation, RawData, RawSplit, size_of_picture
 from limbeck.data.slips import too_many
 from limbeck.data.table import find_table_files, read_table_splits, schema_class_names, table_column
 from limbeck.errors import InputError, unknown_name
+from limbeck.files import read_lines
 from limbeck.pictures import list_pictures
 
 __all__ = ["annotation_of", "keep_present", "read_boxes", "read_yolo"]
@@ -166,10 +167,7 @@ class _TextBoxes(Sequence[Any]):
         file = _text_of(picture)
         if not file.is_file():
             return annotation_of([], [])
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError) as error:
-            raise InputError(f"{file}: not readable ({error})") from error
+        lines = read_lines(file)
         height, width = size_of_picture(picture)
         boxes, labels = [], []
         for number, line in enumerate(lines, 1):

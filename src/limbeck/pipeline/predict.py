@@ -15,7 +15,7 @@ from limbeck.deployed import ClassMaps, DeployedModel, FoundBoxes, FoundPoints, 
 from limbeck.deployed.points import Box, crop_window
 from limbeck.errors import InputError
 from limbeck.files import write_json, write_text
-from limbeck.pictures import PICTURE_SUFFIXES, UnreadablePicture, decode, find_by_path_end, list_pictures
+from limbeck.pictures import PICTURE_SUFFIXES, decode, find_by_path_end, list_pictures
 
 __all__ = ["find_pictures", "predict_files", "predictions_csv", "read_boxes", "save_predictions"]
 
@@ -219,7 +219,7 @@ def _answers(
                     if boxes is not None:
                         here = [boxes[number].edges]
                         crop_window(here[0], crop, picture.shape, where=f"{boxes[number].where}: {path}")
-                except (UnreadablePicture, InputError) as error:
+                except InputError as error:
                     warn(f"left out: {error}")
                     continue
                 pictures.append(picture)
